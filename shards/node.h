@@ -1,0 +1,45 @@
+// The runtime of one thread: epoll, ready sources, timers, post. A shard is a node with listeners; a service is a node without.
+// node_turn is the duty cycle: drain some mail, some ready sources, timers, then the owner's flush, then the post. The thread around it
+// (node_run) only sleeps in epoll. Tests and the simulator step node_turn themselves.
+#pragma once
+#include "shards/post.h"
+#include "shards/timer.h"
+
+struct node;
+struct source;
+
+// Something with a file descriptor, embedded in its owner. Registered edge-triggered for reading and writing once; the node keeps the
+// readiness that epoll reported, and calls on_ready until it says that nothing is left to do.
+struct source {
+    int fd;
+    uint32_t ready; // EPOLL* bits reported and not yet used up; the owner clears EPOLLIN / EPOLLOUT on EAGAIN or a short transfer
+    bool queued;    // on the node's ready list
+    struct source *next;
+    bool (*on_ready)(struct source *source, uint64_t now_ns); // a bounded piece of work; true: call me again next turn
+};
+
+struct node_owner {
+    void *owner;
+    void (*on_record)(void *owner, const struct post_record *record);
+    void (*on_turn)(void *owner, uint64_t now_ns); // after mail, sources and timers, before the post is flushed; may be NULL
+};
+
+struct node *node_create(struct post *post, uint16_t index, const struct node_owner *owner, uint64_t now_ns); // NULL: out of memory or descriptors
+void node_destroy(struct node *node);
+
+uint16_t node_index(const struct node *node);
+struct post *node_post(struct node *node);
+struct timer_wheel *node_timers(struct node *node);
+uint64_t node_now_ns(const struct node *node); // the time of the current turn
+
+int node_add(struct node *node, struct source *source);    // 0 or -errno. Readiness starts empty
+void node_remove(struct node *node, struct source *source); // from the ready list; call before closing the fd
+void node_ready(struct node *node, struct source *source); // queue it (e.g. resumed), harmless if queued
+
+// One turn at `now_ns`; waits for events at most wait_ns (0: not at all, < 0: until woken). Returns the work done, 0 = idle.
+size_t node_turn(struct node *node, uint64_t now_ns, int64_t wait_ns);
+// How long the node may sleep after an idle turn: 0 when something is ready.
+int64_t node_wait_ns(const struct node *node);
+
+void node_run(struct node *node); // turns until node_stop was called by this node's own thread
+void node_stop(struct node *node);
