@@ -31,11 +31,17 @@ struct handle conn_handle(const struct conn *conn)
     return (struct handle){.slot = conn->slot, .generation = conn->generation, .shard = conn->shard->index};
 }
 
-// Everything is zero but what belongs to the slot for ever, and the usage list it may still be on.
+// Everything is zero but what belongs to the slot for ever, and the lists that its last user may have left it on.
 static void reset(struct conn *conn, struct shard *shard)
 {
     struct conn old = *conn;
-    *conn = (struct conn){.shard = shard, .slot = old.slot, .generation = old.generation, .next_usage = old.next_usage, .in_usage = old.in_usage};
+    *conn = (struct conn){.shard = shard,
+                          .slot = old.slot,
+                          .generation = old.generation,
+                          .next_usage = old.next_usage,
+                          .in_usage = old.in_usage,
+                          .next_dirty = old.next_dirty,
+                          .dirty = old.dirty};
     conn->source.fd = -1;
 }
 
@@ -243,7 +249,8 @@ static bool on_ready(struct source *source, uint64_t now_ns)
     bool more = false;
     if (conn->out.bytes > 0 && (source->ready & EPOLLOUT) != 0)
         conn_mark_dirty(conn);
-    if (may_read(conn) && (conn->phase != CONN_OPEN || conn_ws_resume(conn)))
+    bool go_on = may_read(conn) && (conn->phase != CONN_OPEN || conn_ws_resume(conn));
+    if (go_on && may_read(conn))
         more = read_turn(conn);
     else if (conn->waiting && (source->ready & (EPOLLERR | EPOLLHUP)) != 0)
         conn_drop(conn, ERROR_PEER_GONE);
@@ -256,6 +263,14 @@ void conn_wait(struct conn *conn)
     CHECK(conn->phase == CONN_OPEN);
     conn->waiting = true;
     conn->shard->metrics.waits++;
+}
+
+void conn_wait_flushed(struct conn *conn)
+{
+    if (conn->phase == CONN_OPEN && conn->out.bytes > 0) {
+        conn_wait(conn);
+        conn->waits_flushed = true;
+    }
 }
 
 void conn_resume(struct conn *conn)
@@ -296,7 +311,7 @@ static void account_written(struct conn *conn)
     conn->data_queued = data_left;
     if (conn->control_queued > conn->out.bytes)
         conn->control_queued = conn->out.bytes;
-    if (written > 0 && conn->phase == CONN_OPEN)
+    if (written > 0 && conn->phase == CONN_OPEN && conn->entered)
         router_written(conn->shard->router, conn->slot, written, &conn->shard->effects);
 }
 
@@ -328,6 +343,10 @@ void conn_flush(struct conn *conn)
         account_written(conn);
         if (conn->out.bytes == 0) {
             conn->stalled = false;
+            if (conn->waits_flushed) {
+                conn->waits_flushed = false;
+                conn_resume(conn);
+            }
         } else {
             conn->source.ready &= ~(uint32_t)EPOLLOUT;
             if (written > 0 || !conn->stalled) {
@@ -453,7 +472,9 @@ void conn_begin_closing(struct conn *conn, enum error why)
     bool was_open = conn->phase == CONN_OPEN;
     conn->phase = CONN_CLOSING;
     conn->closed_why = why;
-    conn->deadline_ns = node_now_ns(shard->node) + shard->shared->limits.close_timeout_ns;
+    const struct shard_limits *limits = &shard->shared->limits;
+    // A slow consumer gets its queue and the reason if it wakes up after all.
+    conn->deadline_ns = node_now_ns(shard->node) + (why == ERROR_SLOW_CONSUMER ? limits->slow_timeout_ns : 0) + limits->close_timeout_ns;
     if (was_open)
         end_session(conn);
     conn_mark_dirty(conn);

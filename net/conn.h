@@ -27,11 +27,13 @@ struct conn {
     struct timer timer;
     struct shard *shard;
     const struct room *room;
+    const struct route *route; // that the request in hand asked for
     struct conn *next_free, *next_dirty, *next_leaving, *next_usage;
     uint32_t slot, generation;
     uint8_t phase;          // enum conn_phase
     bool dirty, leaving, in_usage;
     bool waiting;           // conn_wait: not read until resumed
+    bool waits_flushed;     // resumed when `out` is empty
     bool entered;           // the router knows the slot (router_leave is due at the end)
     bool released;          // EFFECT_RELEASED has come (or never entered)
     bool close_received, close_sent, read_ended, write_ended, keep_alive, deflate;
@@ -69,6 +71,8 @@ void conn_drop(struct conn *conn, enum error why); // at once: no close frame, n
 void conn_close(struct conn *conn, enum error why);
 // Input must wait until EFFECT_RESUME.
 void conn_wait(struct conn *conn);
+// Input must wait until what is queued has been written: for rooms whose answers are not bounded by the router's credit.
+void conn_wait_flushed(struct conn *conn);
 // Sends one WebSocket message made of three pieces. is_data: counts as data for flow control (payload_bytes of it), else as control.
 // False: the connection was closed instead (limits).
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data);

@@ -1,6 +1,9 @@
 // The HTTP phase of a connection: one request at a time until one of them upgrades to the relay's WebSocket.
 // Resources and refusals: protocols/buckets.md "HTTP layer", with the rights that README.md "Differences" names.
 #include "net/http.h"
+
+#include <stdio.h>
+
 #include "net/deflate.h"
 #include "net/pages.h"
 #include "net/shard.h"
@@ -47,6 +50,51 @@ void conn_http_timeout(struct conn *conn)
         refuse(conn, NULL, 408, "");
 }
 
+// As the original: the version decides whether this is a WebSocket request; Upgrade and Connection may be missing (proxies drop them).
+// Returns the status to refuse with, 0: go on.
+static unsigned upgrade_refusal(const struct http_request *request, const char **ret_extra)
+{
+    struct bytes version = http_header(request, "Sec-WebSocket-Version");
+    *ret_extra = "";
+    if (version.len == 0 || version.len > 3)
+        return 400;
+    for (size_t i = 0; i < version.len; i++)
+        if (version.ptr[i] < '0' || version.ptr[i] > '9')
+            return 400;
+    if (bytes_equal(version, bytes_text("13")))
+        return 0;
+    *ret_extra = "Sec-WebSocket-Version: 13\r\n";
+    return 426;
+}
+
+static void upgrade(struct conn *conn, const struct http_request *request)
+{
+    const char *extra;
+    unsigned status = upgrade_refusal(request, &extra);
+    char offer[1024], extension[128];
+    int offer_len = http_header_joined(request, "Sec-WebSocket-Extensions", offer, sizeof(offer));
+    struct deflate_agreed agreed = {0};
+    int extension_len = 0;
+    if (offer_len > 0)
+        extension_len = deflate_negotiate(bytes_of(offer, (size_t)offer_len), extension, sizeof(extension), &agreed);
+    if (status == 0 && (offer_len < 0 || extension_len < 0))
+        status = 400;
+    if (status != 0) {
+        refuse(conn, request, status, extra);
+        return;
+    }
+    bool deflate = conn->shard->shared->limits.deflate && extension_len > 0;
+    uint8_t *out = conn->shard->scratch;
+    struct bytes key = http_header(request, "Sec-WebSocket-Key");
+    size_t len = http_switch(out, ANSWER_BYTES_MAX, os_wall_s(), key, deflate ? extension : NULL);
+    CHECK(len > 0);
+    if (!conn_write(conn, bytes_of(out, len)))
+        return;
+    conn->deflate = deflate;
+    conn->deflate_bits = agreed.server_bits;
+    conn_open(conn, conn->route->room);
+}
+
 static bool asks_login(struct conn *conn, const struct http_request *request)
 {
     struct shard *shard = conn->shard;
@@ -56,6 +104,12 @@ static bool asks_login(struct conn *conn, const struct http_request *request)
         refuse(conn, request, 403, "");
         return false;
     }
+    if (post_is_full(shard->shared->post, shard->index, shard->shared->accounts_node)) {
+        basic_wipe(&login.credentials);
+        shard->metrics.logins_busy++;
+        refuse(conn, request, 503, "Retry-After: 1\r\n");
+        return false;
+    }
     conn->phase = CONN_LOGIN;
     conn->deadline_ns = 0;
     accounts_login(shard->shared->post, shard->index, shard->shared->accounts_node, &login);
@@ -63,26 +117,35 @@ static bool asks_login(struct conn *conn, const struct http_request *request)
     return true;
 }
 
-static bool path_is(const struct http_request *request, const char *path)
+static const struct route *find_route(const struct shard_shared *shared, struct bytes path)
 {
-    return bytes_equal(request->path, bytes_text(path));
+    for (size_t i = 0; i < shared->route_count; i++) {
+        const struct route *route = &shared->routes[i];
+        size_t len = strlen(route->path);
+        if (path.len < len || memcmp(path.ptr, route->path, len) != 0)
+            continue;
+        if (path.len == len || (route->below && path.ptr[len] == '/'))
+            return route;
+    }
+    return NULL;
 }
 
 // True: the head stays in the input, because the login's answer needs it again.
 static bool dispatch(struct conn *conn, const struct http_request *request)
 {
     const struct shard_shared *shared = conn->shard->shared;
-    bool relay = path_is(request, "/v1/relay");
     struct page page;
-    if (!relay && !page_find(request->path, shared->multi_user, shared->licences, &page)) {
+    conn->route = find_route(shared, request->path);
+    if (conn->route == NULL && !page_find(request->path, shared->multi_user, shared->licences, &page))
         refuse(conn, request, 404, "");
-    } else if (request->method != HTTP_GET_ && (relay || request->method != HTTP_HEAD_)) {
-        refuse(conn, request, 405, relay ? "Allow: GET\r\n" : "Allow: GET, HEAD\r\n");
-    } else if (relay) {
-        return asks_login(conn, request);
-    } else {
+    else if (request->method != HTTP_GET_ && (conn->route != NULL || request->method != HTTP_HEAD_))
+        refuse(conn, request, 405, conn->route != NULL ? "Allow: GET\r\n" : "Allow: GET, HEAD\r\n");
+    else if (conn->route == NULL)
         answer(conn, request, page.status, page.extra, page.type, page.body);
-    }
+    else if (conn->route->login)
+        return asks_login(conn, request);
+    else
+        upgrade(conn, request);
     return false;
 }
 
@@ -130,51 +193,6 @@ static void refuse_login(struct conn *conn, const struct http_request *request, 
         return;
     }
     UNREACHABLE();
-}
-
-// As the original: the version decides whether this is a WebSocket request; Upgrade and Connection may be missing (proxies drop them).
-// Returns the status to refuse with, 0: go on.
-static unsigned upgrade_refusal(const struct http_request *request, const char **ret_extra)
-{
-    struct bytes version = http_header(request, "Sec-WebSocket-Version");
-    *ret_extra = "";
-    if (version.len == 0 || version.len > 3)
-        return 400;
-    for (size_t i = 0; i < version.len; i++)
-        if (version.ptr[i] < '0' || version.ptr[i] > '9')
-            return 400;
-    if (bytes_equal(version, bytes_text("13")))
-        return 0;
-    *ret_extra = "Sec-WebSocket-Version: 13\r\n";
-    return 426;
-}
-
-static void upgrade(struct conn *conn, const struct http_request *request)
-{
-    const char *extra;
-    unsigned status = upgrade_refusal(request, &extra);
-    char offer[1024], extension[128];
-    int offer_len = http_header_joined(request, "Sec-WebSocket-Extensions", offer, sizeof(offer));
-    struct deflate_agreed agreed = {0};
-    int extension_len = 0;
-    if (offer_len > 0)
-        extension_len = deflate_negotiate(bytes_of(offer, (size_t)offer_len), extension, sizeof(extension), &agreed);
-    if (status == 0 && (offer_len < 0 || extension_len < 0))
-        status = 400;
-    if (status != 0) {
-        refuse(conn, request, status, extra);
-        return;
-    }
-    bool deflate = conn->shard->shared->limits.deflate && extension_len > 0;
-    uint8_t *out = conn->shard->scratch;
-    struct bytes key = http_header(request, "Sec-WebSocket-Key");
-    size_t len = http_switch(out, ANSWER_BYTES_MAX, os_wall_s(), key, deflate ? extension : NULL);
-    CHECK(len > 0);
-    if (!conn_write(conn, bytes_of(out, len)))
-        return;
-    conn->deflate = deflate;
-    conn->deflate_bits = agreed.server_bits;
-    conn_open(conn, &buckets_room);
 }
 
 void conn_login_answer(struct conn *conn, const struct login_answer *login)

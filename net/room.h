@@ -29,4 +29,12 @@ struct room {
     void (*on_close)(struct conn *conn);
 };
 
+// Where HTTP leads to a room: an exact path, or one and everything below it.
+struct route {
+    const char *path;
+    bool below;  // also path/...
+    bool login;  // HTTP Basic by the accounts node first
+    const struct room *room;
+};
+
 extern const struct room buckets_room;

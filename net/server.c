@@ -51,6 +51,7 @@ struct server {
     struct cpus cpus;
     struct thread threads[SHARDS_MAX + HASHERS_MAX + 1];
     size_t thread_count;
+    uint32_t listeners_open;
     char error_text[512];
 };
 
@@ -164,6 +165,7 @@ static bool create_shards(struct server *server)
         int fds[SHARDS_MAX];
         if (listen_open(&config->listeners[l], count, fds, server->error_text, sizeof(server->error_text)) != 0)
             return false;
+        server->listeners_open++;
         for (uint16_t i = 0; i < count; i++) {
             if (shard_listen(server->shards[i], fds[i], NULL) != 0) {
                 close(fds[i]);
@@ -328,13 +330,19 @@ static void destroy(struct server *server)
     if (server->signals.fd >= 0)
         close(server->signals.fd);
     post_destroy(server->shared.post);
-    for (uint32_t l = 0; l < server->config->listener_count; l++)
+    for (uint32_t l = 0; l < server->listeners_open; l++)
         if (server->config->listeners[l].family == LISTEN_UNIX)
             unlink(server->config->listeners[l].address);
     free(server);
 }
 
 int server_run(const struct server_config *config)
+{
+    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room}};
+    return server_run_routes(config, routes, sizeof(routes) / sizeof(routes[0]));
+}
+
+int server_run_routes(const struct server_config *config, const struct route *routes, size_t route_count)
 {
     log_open(config->log_level);
     if (sodium_init() < 0)
@@ -343,6 +351,8 @@ int server_run(const struct server_config *config)
     if (server == NULL)
         return 1;
     server->config = config;
+    server->shared.routes = routes;
+    server->shared.route_count = route_count;
     server->signals.fd = -1;
     raise_descriptors();
     bool made = choose_cpus(server);

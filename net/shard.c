@@ -55,6 +55,13 @@ void shard_destroy(struct shard *shard)
     if (shard == NULL)
         return;
     CHECK(shard->conn_count == 0);
+    if (shard->node != NULL) {
+        timer_unset(node_timers(shard->node), &shard->usage_timer);
+        timer_unset(node_timers(shard->node), &shard->stop_timer);
+        for (size_t i = 0; i < shard->listener_count; i++)
+            if (shard->listeners[i].source.fd >= 0)
+                node_remove(shard->node, &shard->listeners[i].source);
+    }
     for (size_t i = 0; i < shard->listener_count; i++)
         if (shard->listeners[i].source.fd >= 0)
             os_close(shard->listeners[i].source.fd);
@@ -67,12 +74,10 @@ void shard_destroy(struct shard *shard)
     free(shard->deflated);
     free(shard->read_buffer);
     deflate_destroy(shard->deflate);
-    if (shard->router != NULL)
-        router_destroy(shard->router);
+    router_destroy(shard->router);
     if (shard->pool != NULL)
         pool_destroy(shard->pool);
-    if (shard->node != NULL)
-        node_destroy(shard->node);
+    node_destroy(shard->node);
     free(shard);
 }
 
@@ -195,7 +200,7 @@ void shard_give_slot(struct shard *shard, struct conn *conn)
     conn->next_free = shard->free_conns;
     shard->free_conns = conn;
     shard->conn_count--;
-    if (shard->accept_stalled)
+    if (shard->accept_stalled && !shard->stopping)
         retry_accept(shard);
     if (shard->stopping && shard->conn_count == 0 && !shard->stopped)
         stopped(shard);
@@ -269,7 +274,8 @@ static void on_usage_time(struct timer *timer, uint64_t now_ns)
     struct shard *shard = (struct shard *)(void *)((char *)timer - offsetof(struct shard, usage_timer));
     struct usage_record records[USAGE_PER_RECORD];
     size_t count = 0;
-    while (shard->usage != NULL) {
+    // While the accounts node lags behind, connections keep their sums.
+    while (shard->usage != NULL && !post_is_full(shard->shared->post, shard->index, shard->shared->accounts_node)) {
         struct conn *conn = shard->usage;
         shard->usage = conn->next_usage;
         conn->in_usage = false;

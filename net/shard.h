@@ -36,6 +36,8 @@ struct shard_shared {
     struct shard_limits limits;
     struct hash_secret secret;
     uint16_t shard_count, accounts_node, main_node;
+    const struct route *routes;
+    size_t route_count;
     bool multi_user;
     bool licences; // licence login is on
 };
