@@ -14,7 +14,7 @@ struct source {
     int fd;
     uint32_t ready; // EPOLL* bits reported and not yet used up; the owner clears EPOLLIN / EPOLLOUT on EAGAIN or a short transfer
     bool queued;    // on the node's ready list
-    struct source *next;
+    struct source *next, *prev; // the ready list
     bool (*on_ready)(struct source *source, uint64_t now_ns); // a bounded piece of work; true: call me again next turn
 };
 
@@ -25,7 +25,7 @@ struct node_owner {
 };
 
 struct node *node_create(struct post *post, uint16_t index, const struct node_owner *owner, uint64_t now_ns); // NULL: out of memory or descriptors
-void node_destroy(struct node *node);
+void node_destroy(struct node *node); // takes NULL; no source may be queued and no timer set any more (CHECK)
 
 uint16_t node_index(const struct node *node);
 struct post *node_post(struct node *node);
@@ -33,10 +33,13 @@ struct timer_wheel *node_timers(struct node *node);
 uint64_t node_now_ns(const struct node *node); // the time of the current turn
 
 int node_add(struct node *node, struct source *source);    // 0 or -errno. Readiness starts empty
-void node_remove(struct node *node, struct source *source); // from the ready list; call before closing the fd
+// From the ready list; then close the fd before the turn ends, which takes it out of epoll. Allowed in any callback, for any source; an
+// on_ready that removed its own source returns false.
+void node_remove(struct node *node, struct source *source);
 void node_ready(struct node *node, struct source *source); // queue it (e.g. resumed), harmless if queued
 
-// One turn at `now_ns`; waits for events at most wait_ns (0: not at all, < 0: until woken). Returns the work done, 0 = idle.
+// One turn at `now_ns`; waits for events at most wait_ns (0: not at all, < 0: until woken) with the node declared asleep to the post; does
+// not wait when sources or mail are left. After waiting the time is taken anew (os_now_ns). Returns the work done, 0 = idle.
 size_t node_turn(struct node *node, uint64_t now_ns, int64_t wait_ns);
 // How long the node may sleep after an idle turn: 0 when something is ready.
 int64_t node_wait_ns(const struct node *node);

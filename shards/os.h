@@ -1,5 +1,5 @@
 // Every system call that a shard makes on its way, and nothing else: the simulator links its own os.c (tests/sim) instead of this one.
-// Semantics are the calls' own, except: failures return -errno, EINTR is retried.
+// Semantics are the calls' own, except: failures return -errno, EINTR is retried (a wait that is interrupted returns 0 events).
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

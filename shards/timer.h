@@ -14,7 +14,7 @@ struct timer {
 
 struct timer_wheel;
 struct timer_wheel *timer_wheel_create(uint64_t now_ns); // NULL when memory is short
-void timer_wheel_destroy(struct timer_wheel *wheel);
+void timer_wheel_destroy(struct timer_wheel *wheel); // takes NULL; no timer may be set any more (CHECK)
 
 void timer_set(struct timer_wheel *wheel, struct timer *timer, uint64_t deadline_ns); // moves it if set
 void timer_unset(struct timer_wheel *wheel, struct timer *timer);                     // harmless if not set
