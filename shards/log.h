@@ -15,7 +15,7 @@ void log_node(int node_index);             // names the calling thread's node in
 
 uint64_t log_lines_lost(void);             // lines that stderr did not take whole, since the start
 
-// For values that come from outside: `text` itself when it is one plain word, else quoted and escaped in `buffer` (cut with "..." when long).
+// For values from outside: `text` itself when it is one plain word, else quoted and escaped in `buffer` (cut with "..." when too long).
 struct log_value {
     char text[128];
 };
