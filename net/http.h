@@ -16,7 +16,7 @@ struct http_header {
 struct http_request {
     enum http_method method;
     struct bytes method_text;
-    struct bytes path;        // before '?'
+    struct bytes path;        // before '?'; of an absolute target only its path ("/" if none)
     struct bytes query;       // after '?', empty when none
     unsigned minor_version;   // HTTP/1.minor
     bool keep_alive;          // by version and Connection
@@ -33,21 +33,23 @@ enum http_status {
 
 // Parses a head from the start of buf. HTTP_INCOMPLETE: wait for more (buf shorter than HTTP_HEAD_MAX). HTTP_OK: *ret_request is filled and
 // *ret_len is the head's length with its empty line. Else the status to answer with before closing. Strict: bad or obs-fold header lines, NULs,
-// conflicting Content-Length, Transfer-Encoding with Content-Length, missing Host in 1.1 are 400. Transfer-Encoding alone is 501.
+// more than one Content-Length or Host, Transfer-Encoding with Content-Length, missing Host in 1.1 are 400. Transfer-Encoding alone and
+// methods unknown to http-parser are 501. Empty lines ahead of the request line are skipped. An error in a prefix is an error of the whole.
 enum http_status http_parse(struct bytes buf, struct http_request *ret_request, size_t *ret_len);
 
-// First value of a header by case-insensitive name; empty ptr NULL when absent. _joined: all its values, ", " between, into out.
+// First value of a header by case-insensitive name; empty ptr NULL when absent. _joined: all its values, ", " between, into out (no NUL).
 struct bytes http_header(const struct http_request *request, const char *name);
-int http_header_joined(const struct http_request *request, const char *name, char *out, size_t max); // length, -1: does not fit
+int http_header_joined(const struct http_request *request, const char *name, char *out, size_t max); // length (0: absent), -1: does not fit
 bool http_has_token(struct bytes list, const char *token); // comma-separated list, case-insensitive
 
 // Formats a whole response with Date, Content-Length, Content-Type (if type), Connection (close or keep-alive) and extra header lines
 // ("Name: value\r\n"..., may be ""). Date comes first, as the original's. head_only: no body, but its Content-Length.
-// Returns the length, or 0 if max is too small.
+// Returns the length, or 0 if max is too small. Not for 1xx, 204, 304.
 size_t http_response(uint8_t *out, size_t max, int64_t wall_s, unsigned status, const char *extra, const char *type, struct bytes body,
                      bool keep_alive, bool head_only);
 const char *http_reason(unsigned status);
 void http_date(int64_t wall_s, char ret_date[30]); // IMF-fixdate
 
 // The whole 101 answer (protocols/buckets.md "HTTP layer": header order and spelling). extension NULL or the deflate answer.
+// Returns the length, or 0 if max is too small.
 size_t http_switch(uint8_t *out, size_t max, int64_t wall_s, struct bytes ws_key, const char *extension);

@@ -16,16 +16,20 @@ struct ws_limits {
     bool deflate;               // RSV1 allowed on the first frame of a message
 };
 
-// State between calls; at rest between frames everything is 0. Zero it to start.
+// State between calls; zero it to start. A frame whose last byte was handed out stays open until the next ws_next (an empty buffer
+// will do), so that ws_unread can take that byte back; after a message everything is 0 again.
 struct ws_decoder {
     uint64_t frame_left;    // payload bytes of the current frame still to come
-    uint64_t message_bytes; // of the current message so far
+    uint64_t message_bytes; // of the current message, by the frame heads seen so far
     uint8_t mask[4];
     uint8_t mask_phase;     // 0..3: which mask byte is next
     uint8_t opcode;         // of the current frame, resolved (a continuation has its message's opcode)
     uint8_t message_opcode; // of the open fragmented message, 0: none
     bool in_frame, frame_fin, compressed;
+    bool fresh;             // no piece of the open message was handed out yet
+    bool failed;            // WS_ITEM_ERROR was returned: no more calls
     uint8_t utf8_state;     // of the open text message; 0 = complete character
+    uint8_t utf8_start;     // utf8_state before the last piece, for ws_unread
 };
 
 enum ws_item_kind {

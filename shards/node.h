@@ -24,7 +24,7 @@ struct node_owner {
     void (*on_turn)(void *owner, uint64_t now_ns); // after mail, sources and timers, before the post is flushed; may be NULL
 };
 
-struct node *node_create(struct post *post, uint16_t index, const struct node_owner *owner, uint64_t now_ns); // NULL: out of memory or descriptors
+struct node *node_create(struct post *post, uint16_t index, const struct node_owner *owner, uint64_t now_ns); // NULL: memory or descriptors
 void node_destroy(struct node *node); // takes NULL; no source may be queued and no timer set any more (CHECK)
 
 uint16_t node_index(const struct node *node);

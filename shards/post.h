@@ -1,7 +1,7 @@
 // The post between nodes: records go into parcels, parcels through one SPSC ring for each ordered pair of nodes.
 // One rule: after post_write the bytes are the post's; nothing is shared. Order per (sender, target) is kept, always.
 // A full ring makes the sender keep parcels in an overflow list: nothing spins, blocks or drops; post_is_full says so.
-// Threads: every function takes `self` and is called by that node's thread only, except post_create/post_destroy (before/after all threads).
+// Threads: every function takes `self` and is called by that node's thread only; post_create and post_destroy before and after all threads.
 #pragma once
 #include "shards/base/bytes.h"
 

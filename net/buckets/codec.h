@@ -2,11 +2,13 @@
 #pragma once
 #include "router/router.h"
 
-#define BUCKETS_BODY_MAX 1000000u  // body of the outer netstring
+#define BUCKETS_BODY_MAX 1000000u // body of the outer netstring
 #define BUCKETS_MESSAGE_MAX (BUCKETS_BODY_MAX + 9u)
+#define BUCKETS_PAYLOAD_MAX 999955u // of SendData: its body is then BUCKETS_BODY_MAX
+#define BUCKETS_ERROR_TEXT_MAX 99u  // what buckets_error takes
 #define BUCKETS_CHALLENGE_BYTES 32
 #define BUCKETS_SIGNATURE_BYTES 64
-#define BUCKETS_DATA_HEAD_MAX 64u  // of a Data event, before its payload
+#define BUCKETS_DATA_HEAD_MAX 64u // of a Data event, before its payload
 
 enum buckets_kind { BUCKETS_IAM = 'i', BUCKETS_CONNECT = 'c', BUCKETS_DISCONNECT = 'x', BUCKETS_SEND = 'd' };
 
@@ -17,9 +19,9 @@ int64_t buckets_message_length(struct bytes buf);
 
 struct buckets_command {
     enum buckets_kind kind;
-    struct bytes key;        // any length as sent; a session's key has KEY_BYTES
-    struct bytes signature;  // Iam
-    struct bytes data;       // SendData
+    struct bytes key;       // any length as sent; a session's key has KEY_BYTES
+    struct bytes signature; // Iam
+    struct bytes data;      // SendData
 };
 
 // Parses one whole message. Borrowed from it. ERROR_NONE, ERROR_NETSTRING, ERROR_COMMAND_UNKNOWN or ERROR_COMMAND_ARGUMENT
@@ -42,7 +44,7 @@ size_t buckets_send_head(uint8_t out[BUCKETS_DATA_HEAD_MAX], const struct key *p
 // An event, for clients and tests. kind is the event's byte ('?', '+', 'c', 'x', 'd', '>', '^', 'E').
 struct buckets_event {
     uint8_t kind;
-    struct bytes key;   // or the challenge ('?'), or the error's code name ('E')
-    struct bytes data;  // 'd', or the error's text ('E')
+    struct bytes key;  // or the challenge ('?'), or the error's code name ('E')
+    struct bytes data; // 'd', or the error's text ('E')
 };
 enum error buckets_event_parse(struct bytes message, struct buckets_event *ret_event);

@@ -39,6 +39,6 @@ int main(void)
     CHECK(waitpid(child, &status, 0) == child);
     printf("%s", text);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-    CHECK(strstr(text, "check_test.c:19: check failed: evaluations == 2") != NULL);
+    CHECK(strstr(text, ": check failed: evaluations == 2") != NULL);
     return 0;
 }

@@ -1,0 +1,54 @@
+// What the server is told: every option of `shardrelay server`, checked and in plain units. Made by tools/options; read-only afterwards,
+// so any thread may read it. Texts are borrowed and live as long as the server runs.
+#pragma once
+#include "shards/base/error.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CONFIG_LISTENERS_MAX 64
+#define CONFIG_ADDRESS_MAX 108 // with its NUL: what sockaddr_un takes
+
+enum listen_scheme {
+    LISTEN_BUCKETS, // HTTP and Buckets v1 over plain TCP
+    LISTEN_SCHEME_COUNT
+};
+
+enum listen_family { LISTEN_IPV4, LISTEN_IPV6, LISTEN_UNIX };
+
+struct listen_config {
+    enum listen_scheme scheme;
+    enum listen_family family;
+    char address[CONFIG_ADDRESS_MAX]; // numeric address without brackets, or the path of the UNIX socket; valid for inet_pton
+    uint16_t port;                    // 1..65535; 0 for LISTEN_UNIX
+};
+
+struct server_config {
+    struct listen_config listeners[CONFIG_LISTENERS_MAX];
+    uint32_t listener_count; // >= 1
+
+    const char *database;    // path; NULL: single-user mode
+    const char *single_user; // single-user mode: RELAY_USERNAME, RELAY_PASSWORD; else both NULL
+    const char *single_password;
+    bool allow_empty; // start although nobody could log in
+
+    uint32_t shard_count;  // 0: as many as affinity mask and cgroup quota allow
+    bool pin;              // each shard to one CPU
+    const char *cpus;      // "2-5,8": the CPUs to use; NULL: all that are allowed
+    uint32_t hash_threads; // 0: a quarter of the CPUs, at least 1
+
+    bool deflate;              // permessage-deflate when a client offers it
+    uint64_t queue_bytes_max;  // waiting to be written, per session
+    uint32_t sessions_max;     // of the whole process; beyond: 503
+    uint64_t memory_bytes_max; // queues and half-read messages of all sessions; beyond: 503 to new ones
+
+    uint64_t http_timeout_ns;  // for a whole request head
+    uint64_t iam_timeout_ns;   // from Who to Iam
+    uint64_t ping_interval_ns; // of silence, then a ping; dead after two
+    uint64_t slow_timeout_ns;  // a receiver that takes nothing for so long is closed with 4001
+    uint64_t stop_timeout_ns;  // to flush when stopping
+
+    uint64_t remember_ns;       // how long a successful password check is remembered
+    uint64_t store_interval_ns; // how often usage is written
+
+    enum log_level log_level;
+};

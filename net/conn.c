@@ -1,0 +1,546 @@
+// Connection life cycle: see conn.h. Reading, flushing, timers and the ways to end are here; HTTP and WebSocket have their own files.
+#include "net/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "net/http.h"
+#include "net/shard.h"
+#include "shards/base/check.h"
+#include "shards/log.h"
+#include "shards/os.h"
+
+#define HELD_JOIN_MAX 4096 // held input up to this size is joined with the next read; more is worked off where it lies
+_Static_assert(HELD_JOIN_MAX + SHARD_READ_BYTES <= SHARD_READ_BUFFER_BYTES, "a read fits behind what was held");
+
+static bool on_ready(struct source *source, uint64_t now_ns);
+static void on_time(struct timer *timer, uint64_t now_ns);
+
+static struct conn *of_source(struct source *source)
+{
+    return (struct conn *)(void *)((char *)source - offsetof(struct conn, source));
+}
+
+static struct conn *of_timer(struct timer *timer)
+{
+    return (struct conn *)(void *)((char *)timer - offsetof(struct conn, timer));
+}
+
+struct handle conn_handle(const struct conn *conn)
+{
+    return (struct handle){.slot = conn->slot, .generation = conn->generation, .shard = conn->shard->index};
+}
+
+// Everything is zero but what belongs to the slot for ever, and the lists that its last user may have left it on.
+static void reset(struct conn *conn, struct shard *shard)
+{
+    struct conn old = *conn;
+    *conn = (struct conn){.shard = shard,
+                          .slot = old.slot,
+                          .generation = old.generation,
+                          .next_usage = old.next_usage,
+                          .in_usage = old.in_usage,
+                          .next_dirty = old.next_dirty,
+                          .dirty = old.dirty};
+    conn->source.fd = -1;
+}
+
+// No slot is left: one best effort to say so.
+static void refuse_full(struct shard *shard, int fd)
+{
+    static char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
+    struct iovec iov = {.iov_base = answer, .iov_len = sizeof(answer) - 1};
+    shard->metrics.refused_full++;
+    if (os_writev(fd, &iov, 1) < 0)
+        shard->metrics.accept_failed++;
+    os_close(fd);
+}
+
+void conn_accepted(struct shard *shard, int fd, const struct net_address *address, const struct room *room)
+{
+    struct conn *conn = shard_take_slot(shard);
+    if (conn == NULL) {
+        refuse_full(shard, fd);
+        return;
+    }
+    CHECK(conn->phase == CONN_FREE);
+    reset(conn, shard);
+    conn->source.fd = fd;
+    conn->source.on_ready = on_ready;
+    conn->timer.on_time = on_time;
+    conn->phase = CONN_HEAD;
+    conn->address = *address;
+    conn->released = true;
+    uint64_t now_ns = node_now_ns(shard->node);
+    conn->last_input_ns = now_ns;
+    conn->deadline_ns = now_ns + shard->shared->limits.http_timeout_ns;
+    int failed = node_add(shard->node, &conn->source);
+    if (failed != 0) {
+        shard->metrics.accept_failed++;
+        conn_drop(conn, ERROR_OUT_OF_MEMORY);
+        return;
+    }
+    conn->source.ready = EPOLLOUT;
+    shard->metrics.accepted++;
+    conn_arm_timer(conn);
+    if (room != NULL)
+        conn_open(conn, room);
+}
+
+// ---- input ----
+
+static bool hold(struct conn *conn, const uint8_t *ptr, size_t len)
+{
+    if (len == 0)
+        return true;
+    struct block *block = pool_take(conn->shard->pool, len);
+    if (block == NULL) {
+        conn_close(conn, ERROR_OUT_OF_MEMORY);
+        return false;
+    }
+    memcpy(block->data, ptr, len);
+    block->end = (uint32_t)len;
+    conn->held = block;
+    return true;
+}
+
+bool conn_append(struct conn *conn, struct block **block, struct bytes bytes)
+{
+    struct pool *pool = conn->shard->pool;
+    struct block *old = *block;
+    size_t have = old != NULL ? old->end : 0;
+    if (old == NULL || old->capacity - have < bytes.len) {
+        size_t need = have + bytes.len;
+        struct block *bigger = pool_take(pool, need > 2 * have ? need : 2 * have);
+        if (bigger == NULL) {
+            conn_close(conn, ERROR_OUT_OF_MEMORY);
+            return false;
+        }
+        if (have > 0)
+            memcpy(bigger->data, old->data, have);
+        bigger->end = (uint32_t)have;
+        pool_give(pool, old);
+        *block = old = bigger;
+    }
+    if (bytes.len > 0)
+        memcpy(old->data + have, bytes.ptr, bytes.len);
+    old->end += (uint32_t)bytes.len;
+    return true;
+}
+
+static size_t input(struct conn *conn, uint8_t *ptr, size_t len)
+{
+    size_t used = 0;
+    while (used < len) {
+        size_t step = 0;
+        if (conn->phase == CONN_HEAD)
+            step = conn_http_input(conn, ptr + used, len - used);
+        else if (conn->phase == CONN_OPEN || (conn->phase == CONN_CLOSING && conn->close_sent && !conn->close_received))
+            step = conn_ws_input(conn, ptr + used, len - used);
+        else if (conn->phase == CONN_LOGIN)
+            return used;
+        else
+            return len; // closing: the rest is of no interest
+        CHECK(step <= len - used);
+        if (step == 0)
+            break;
+        used += step;
+    }
+    return used;
+}
+
+// Works off a large held block where it lies. True: all of it is used up.
+static void input_held(struct conn *conn)
+{
+    struct block *block = conn->held;
+    conn->held = NULL;
+    size_t len = block->end - block->start;
+    size_t used = input(conn, block->data + block->start, len);
+    bool keep = used < len && (conn->phase == CONN_HEAD || conn->phase == CONN_LOGIN || conn->phase == CONN_OPEN);
+    block->start += (uint32_t)used;
+    if (keep && conn->waiting) {
+        conn->held = block;
+        return;
+    }
+    if (keep)
+        (void)hold(conn, block->data + block->start, len - used);
+    pool_give(conn->shard->pool, block);
+}
+
+// Reads once. >= 0: bytes; the ready bits say whether there may be more. -1: the connection was dropped.
+static ssize_t read_once(struct conn *conn, uint8_t *buffer)
+{
+    struct source *source = &conn->source;
+    struct iovec iov = {.iov_base = buffer, .iov_len = SHARD_READ_BYTES};
+    ssize_t got = os_readv(source->fd, &iov, 1);
+    conn->shard->metrics.reads++;
+    if (got == -EAGAIN) {
+        source->ready &= ~(uint32_t)EPOLLIN;
+        return 0;
+    }
+    if (got < 0) {
+        conn_drop(conn, ERROR_PEER_GONE);
+        return -1;
+    }
+    if (got == 0)
+        conn->read_ended = true;
+    else if (got < SHARD_READ_BYTES && (source->ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0)
+        source->ready &= ~(uint32_t)EPOLLIN;
+    return got;
+}
+
+// The peer will send no more. An answer under way is still written; a session is over.
+static void input_ended(struct conn *conn)
+{
+    bool answering = conn->out.bytes > 0 && (conn->phase == CONN_HEAD || conn->phase == CONN_CLOSING);
+    if (!answering)
+        conn_drop(conn, ERROR_PEER_GONE);
+    else if (conn->phase == CONN_HEAD)
+        conn_begin_closing(conn, ERROR_HTTP_DONE);
+}
+
+// A bounded piece of reading: what is held, and one read. True: there may be more.
+static bool read_turn(struct conn *conn)
+{
+    struct shard *shard = conn->shard;
+    if (conn->held != NULL && conn->held->end - conn->held->start > HELD_JOIN_MAX && conn->phase != CONN_HEAD) {
+        input_held(conn);
+        return true;
+    }
+    uint8_t *buffer = shard->read_buffer;
+    size_t have = 0;
+    if (conn->held != NULL) {
+        have = conn->held->end - conn->held->start;
+        memcpy(buffer, conn->held->data + conn->held->start, have);
+        pool_give(shard->pool, conn->held);
+        conn->held = NULL;
+    }
+    ssize_t got = 0;
+    if ((conn->source.ready & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && !conn->read_ended) {
+        got = read_once(conn, buffer + have);
+        if (got < 0)
+            return false;
+    }
+    if (got > 0) {
+        conn->last_input_ns = node_now_ns(shard->node);
+        conn->pings_sent = 0;
+    }
+    size_t len = have + (size_t)got;
+    size_t used = input(conn, buffer, len);
+    if (used < len && (conn->phase == CONN_HEAD || conn->phase == CONN_LOGIN || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING))
+        (void)hold(conn, buffer + used, len - used);
+    if (conn->read_ended && !conn->waiting) {
+        input_ended(conn);
+        return false;
+    }
+    return got > 0 && (conn->source.ready & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+}
+
+static bool may_read(const struct conn *conn)
+{
+    return !conn->waiting && (conn->phase == CONN_HEAD || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING);
+}
+
+static bool on_ready(struct source *source, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct conn *conn = of_source(source);
+    struct shard *shard = conn->shard;
+    bool more = false;
+    if (conn->out.bytes > 0 && (source->ready & EPOLLOUT) != 0)
+        conn_mark_dirty(conn);
+    bool go_on = may_read(conn) && (conn->phase != CONN_OPEN || conn_ws_resume(conn));
+    if (go_on && may_read(conn))
+        more = read_turn(conn);
+    else if (conn->waiting && (source->ready & (EPOLLERR | EPOLLHUP)) != 0)
+        conn_drop(conn, ERROR_PEER_GONE);
+    shard_carry_out(shard);
+    return more && may_read(conn);
+}
+
+void conn_wait(struct conn *conn)
+{
+    CHECK(conn->phase == CONN_OPEN);
+    conn->waiting = true;
+    conn->shard->metrics.waits++;
+}
+
+void conn_wait_flushed(struct conn *conn)
+{
+    if (conn->phase == CONN_OPEN && conn->out.bytes > 0) {
+        conn_wait(conn);
+        conn->waits_flushed = true;
+    }
+}
+
+void conn_resume(struct conn *conn)
+{
+    conn->waiting = false;
+    if (may_read(conn))
+        node_ready(conn->shard->node, &conn->source);
+}
+
+// ---- output ----
+
+void conn_mark_dirty(struct conn *conn)
+{
+    if (conn->dirty)
+        return;
+    conn->dirty = true;
+    conn->next_dirty = conn->shard->dirty;
+    conn->shard->dirty = conn;
+}
+
+bool conn_write(struct conn *conn, struct bytes bytes)
+{
+    if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
+        return false;
+    if (!outq_append(&conn->out, conn->shard->pool, bytes)) {
+        conn_drop(conn, ERROR_OUT_OF_MEMORY);
+        return false;
+    }
+    conn_mark_dirty(conn);
+    return true;
+}
+
+// The queue became shorter: what left is credit for those who sent it.
+static void account_written(struct conn *conn)
+{
+    size_t data_left = conn->data_queued < conn->out.bytes ? conn->data_queued : conn->out.bytes;
+    size_t written = conn->data_queued - data_left;
+    conn->data_queued = data_left;
+    if (conn->control_queued > conn->out.bytes)
+        conn->control_queued = conn->out.bytes;
+    if (written > 0 && conn->phase == CONN_OPEN && conn->entered)
+        router_written(conn->shard->router, conn->slot, written, &conn->shard->effects);
+}
+
+// Our side is done: end the writing half; the peer's half is read until it ends or the deadline comes, so that no reset eats our last bytes.
+static void finish_closing(struct conn *conn)
+{
+    CHECK(conn->out.bytes == 0);
+    if (conn->read_ended) {
+        conn_drop(conn, conn->closed_why);
+    } else if (conn->close_received && !conn->write_ended) {
+        conn->write_ended = true;
+        os_shutdown_write(conn->source.fd);
+    }
+}
+
+void conn_flush(struct conn *conn)
+{
+    if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
+        return;
+    if (conn->out.bytes > 0) {
+        if ((conn->source.ready & EPOLLOUT) == 0)
+            return;
+        int64_t written = outq_flush(&conn->out, conn->shard->pool, conn->source.fd);
+        conn->shard->metrics.writes++;
+        if (written < 0) {
+            conn_drop(conn, ERROR_PEER_GONE);
+            return;
+        }
+        account_written(conn);
+        if (conn->out.bytes == 0) {
+            conn->stalled = false;
+            if (conn->waits_flushed) {
+                conn->waits_flushed = false;
+                conn_resume(conn);
+            }
+        } else {
+            conn->source.ready &= ~(uint32_t)EPOLLOUT;
+            if (written > 0 || !conn->stalled) {
+                conn->stalled = true;
+                conn->stalled_ns = node_now_ns(conn->shard->node);
+                conn_arm_timer(conn);
+            }
+        }
+    }
+    if (conn->phase == CONN_CLOSING && conn->out.bytes == 0)
+        finish_closing(conn);
+}
+
+// ---- time ----
+
+static uint64_t next_deadline(const struct conn *conn)
+{
+    const struct shard_limits *limits = &conn->shard->shared->limits;
+    uint64_t next = conn->deadline_ns != 0 ? conn->deadline_ns : UINT64_MAX;
+    if (conn->phase == CONN_OPEN) {
+        uint64_t ping_ns = conn->last_input_ns + limits->ping_interval_ns * (1u + conn->pings_sent);
+        next = ping_ns < next ? ping_ns : next;
+    }
+    if (conn->stalled && conn->stalled_ns + limits->slow_timeout_ns < next)
+        next = conn->stalled_ns + limits->slow_timeout_ns;
+    return next;
+}
+
+void conn_arm_timer(struct conn *conn)
+{
+    uint64_t next = next_deadline(conn);
+    if (next == UINT64_MAX)
+        timer_unset(node_timers(conn->shard->node), &conn->timer);
+    else if (!timer_is_set(&conn->timer) || conn->timer.deadline_ns > next)
+        timer_set(node_timers(conn->shard->node), &conn->timer, next);
+}
+
+void conn_room_deadline(struct conn *conn, uint64_t deadline_ns)
+{
+    conn->deadline_ns = deadline_ns;
+    conn_arm_timer(conn);
+}
+
+static void open_timeout(struct conn *conn, uint64_t now_ns)
+{
+    const struct shard_limits *limits = &conn->shard->shared->limits;
+    if (conn->deadline_ns != 0 && now_ns >= conn->deadline_ns) {
+        conn->deadline_ns = 0;
+        CHECK(conn->room->on_deadline != NULL);
+        conn->room->on_deadline(conn);
+        return;
+    }
+    if (now_ns < conn->last_input_ns + limits->ping_interval_ns * (1u + conn->pings_sent))
+        return;
+    if (conn->waiting) // silent because we do not read it
+        conn->last_input_ns = now_ns;
+    else if (conn->pings_sent >= 2)
+        conn_close(conn, ERROR_PING_TIMEOUT);
+    else
+        conn_ws_ping(conn);
+}
+
+static void on_time(struct timer *timer, uint64_t now_ns)
+{
+    struct conn *conn = of_timer(timer);
+    struct shard *shard = conn->shard;
+    CHECK(conn->phase != CONN_FREE && conn->phase != CONN_GONE);
+    if (conn->stalled && now_ns >= conn->stalled_ns + shard->shared->limits.slow_timeout_ns) {
+        conn->stalled = false;
+        conn_close(conn, ERROR_SLOW_CONSUMER);
+    } else if (conn->phase == CONN_OPEN) {
+        open_timeout(conn, now_ns);
+    } else if (conn->deadline_ns != 0 && now_ns >= conn->deadline_ns) {
+        if (conn->phase == CONN_HEAD)
+            conn_http_timeout(conn);
+        else
+            conn_drop(conn, conn->closed_why);
+    }
+    if (conn->phase != CONN_GONE && conn->phase != CONN_FREE)
+        conn_arm_timer(conn);
+    shard_carry_out(shard);
+}
+
+// ---- opening and ending ----
+
+void conn_open(struct conn *conn, const struct room *room)
+{
+    conn->phase = CONN_OPEN;
+    conn->room = room;
+    conn->deadline_ns = 0;
+    room->on_open(conn);
+    if (conn->phase == CONN_OPEN)
+        conn_arm_timer(conn);
+}
+
+void conn_enter(struct conn *conn, const struct key *key)
+{
+    CHECK(conn->phase == CONN_OPEN && !conn->entered);
+    conn->entered = true;
+    conn->released = false;
+    router_enter(conn->shard->router, conn_handle(conn), key, conn->account, &conn->shard->effects);
+}
+
+// The session is over for its room and the router; the descriptor may live on for the close handshake.
+static void end_session(struct conn *conn)
+{
+    struct shard *shard = conn->shard;
+    conn->room->on_close(conn);
+    pool_give(shard->pool, conn->message);
+    conn->message = NULL;
+    conn->waiting = false;
+    if (conn->entered && !conn->leaving) {
+        conn->leaving = true;
+        conn->next_leaving = shard->leaving;
+        shard->leaving = conn;
+    }
+}
+
+void conn_begin_closing(struct conn *conn, enum error why)
+{
+    struct shard *shard = conn->shard;
+    CHECK(conn->phase != CONN_CLOSING && conn->phase != CONN_GONE && conn->phase != CONN_FREE);
+    bool was_open = conn->phase == CONN_OPEN;
+    conn->phase = CONN_CLOSING;
+    conn->closed_why = why;
+    const struct shard_limits *limits = &shard->shared->limits;
+    // A slow consumer gets its queue and the reason if it wakes up after all.
+    conn->deadline_ns = node_now_ns(shard->node) + (why == ERROR_SLOW_CONSUMER ? limits->slow_timeout_ns : 0) + limits->close_timeout_ns;
+    if (was_open)
+        end_session(conn);
+    conn_mark_dirty(conn);
+    conn_arm_timer(conn);
+    node_ready(shard->node, &conn->source);
+}
+
+void conn_close(struct conn *conn, enum error why)
+{
+    if (conn->phase == CONN_OPEN) {
+        conn_ws_close(conn, error_close_code(why), bytes_text(error_text(why)));
+        if (error_close_code(why) == 1002 || error_close_code(why) == 1007 || error_close_code(why) == 1009)
+            conn->close_received = true; // what follows cannot be understood: no answer is waited for
+    }
+    if (conn->phase == CONN_OPEN || conn->phase == CONN_HEAD || conn->phase == CONN_LOGIN)
+        conn_begin_closing(conn, why);
+}
+
+static void free_slot(struct conn *conn)
+{
+    struct shard *shard = conn->shard;
+    conn->phase = CONN_FREE;
+    conn->generation++;
+    shard_give_slot(shard, conn);
+}
+
+void conn_drop(struct conn *conn, enum error why)
+{
+    struct shard *shard = conn->shard;
+    if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
+        return;
+    if (conn->phase == CONN_OPEN)
+        end_session(conn);
+    enum error counted = conn->phase == CONN_CLOSING ? conn->closed_why : why;
+    conn->phase = CONN_GONE;
+    shard->metrics.closed[counted]++;
+    LOG(DEBUG, "CLOSED", "slot=%u reason=%s", conn->slot, error_name(counted));
+    node_remove(shard->node, &conn->source);
+    os_close(conn->source.fd);
+    conn->source.fd = -1;
+    timer_unset(node_timers(shard->node), &conn->timer);
+    outq_clear(&conn->out, shard->pool);
+    pool_give(shard->pool, conn->held);
+    pool_give(shard->pool, conn->message);
+    conn->held = conn->message = NULL;
+    conn->data_queued = conn->control_queued = 0;
+    shard_usage_now(shard, conn);
+    if (conn->released)
+        free_slot(conn);
+}
+
+void conn_released(struct conn *conn)
+{
+    CHECK(conn->entered && !conn->released);
+    conn->released = true;
+    if (conn->phase == CONN_GONE)
+        free_slot(conn);
+}
+
+void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes)
+{
+    conn->usage_sent_bytes += sent_bytes;
+    conn->usage_recv_bytes += recv_bytes;
+    if (conn->in_usage)
+        return;
+    conn->in_usage = true;
+    conn->next_usage = conn->shard->usage;
+    conn->shard->usage = conn;
+}

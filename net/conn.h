@@ -1,0 +1,99 @@
+// One connection, from accept to the free slot. Phases: HEAD (HTTP request awaited) -> LOGIN (accounts node asked) -> OPEN (WebSocket, a
+// room owns it) -> CLOSING (close frame queued) -> GONE (descriptor closed, the router's release awaited) -> free.
+// One rule: a connection that must wait keeps raw bytes only (`held`), so going on is the same code as arriving.
+// Thread: its shard's.
+#pragma once
+#include "auth/challenge.h"
+#include "net/accounts.h"
+#include "net/outq.h"
+#include "net/room.h"
+#include "net/ws.h"
+#include "shards/node.h"
+
+#define CONN_CHUNK 256 // slots made at once
+
+enum conn_phase { CONN_FREE, CONN_HEAD, CONN_LOGIN, CONN_OPEN, CONN_CLOSING, CONN_GONE };
+
+// What the Buckets room keeps per connection.
+struct buckets_state {
+    struct block *partial;   // an incomplete message, or a complete one that waits
+    bool waiting;            // `partial` is whole, and the router made it wait
+    uint8_t stage;           // enum buckets_stage
+    uint8_t challenge[CHALLENGE_BYTES];
+};
+
+struct conn {
+    struct source source;
+    struct timer timer;
+    struct shard *shard;
+    const struct room *room;
+    const struct route *route; // that the request in hand asked for
+    struct conn *next_free, *next_dirty, *next_leaving, *next_usage;
+    uint32_t slot, generation;
+    uint8_t phase;          // enum conn_phase
+    bool dirty, leaving, in_usage;
+    bool waiting;           // conn_wait: not read until resumed
+    bool waits_flushed;     // resumed when `out` is empty
+    bool entered;           // the router knows the slot (router_leave is due at the end)
+    bool released;          // EFFECT_RELEASED has come (or never entered)
+    bool close_received, close_sent, read_ended, write_ended, keep_alive, deflate;
+    uint8_t deflate_bits;   // window of outgoing compressed messages
+    uint8_t pings_sent;     // since the last input
+    bool stalled;           // output waits for the peer since stalled_ns
+    enum error closed_why;
+    struct block *held;     // raw input not yet used up
+    struct block *message;  // a message being collected (compressed or whole_messages), or one inflated being consumed
+    bool message_ready;
+    uint8_t message_opcode;
+    struct outq out;
+    size_t data_queued;     // payload bytes told to the router as EFFECT_DATA and not yet as written
+    size_t control_queued;  // event bytes in `out`
+    struct ws_decoder ws;
+    uint64_t last_input_ns, stalled_ns, deadline_ns; // deadline: of the phase or the room; 0: none
+    uint64_t account;
+    struct net_address address;
+    uint64_t usage_sent_bytes, usage_recv_bytes; // not yet handed over
+    union {
+        struct buckets_state buckets;
+    } state;
+};
+
+// ---- for shard.c ----
+void conn_accepted(struct shard *shard, int fd, const struct net_address *address, const struct room *room);
+void conn_login_answer(struct conn *conn, const struct login_answer *answer);
+void conn_flush(struct conn *conn);
+void conn_resume(struct conn *conn);
+void conn_released(struct conn *conn);
+void conn_drop(struct conn *conn, enum error why); // at once: no close frame, nothing more is written
+
+// ---- for rooms ----
+// Ends the session for `why`: WebSocket close frame with its code and text, what is queued before it is still flushed. Harmless if closing.
+void conn_close(struct conn *conn, enum error why);
+// Input must wait until EFFECT_RESUME.
+void conn_wait(struct conn *conn);
+// Input must wait until what is queued has been written: for rooms whose answers are not bounded by the router's credit.
+void conn_wait_flushed(struct conn *conn);
+// Sends one WebSocket message made of three pieces. is_data: counts as data for flow control (payload_bytes of it), else as control.
+// False: the connection was closed instead (limits).
+bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data);
+// Appends to a block that grows by doubling, so that what a peer makes us hold it has sent. False: the connection was closed (memory).
+bool conn_append(struct conn *conn, struct block **block, struct bytes bytes);
+// Sets or clears (0) the room's deadline.
+void conn_room_deadline(struct conn *conn, uint64_t deadline_ns);
+struct handle conn_handle(const struct conn *conn);
+// The session has proved who it is.
+void conn_enter(struct conn *conn, const struct key *key);
+
+// ---- between conn*.c ----
+size_t conn_http_input(struct conn *conn, uint8_t *ptr, size_t len); // HEAD phase: bytes used
+size_t conn_ws_input(struct conn *conn, uint8_t *ptr, size_t len);   // OPEN phase: bytes used
+bool conn_ws_resume(struct conn *conn);                              // before input: what waited goes on; false: waits still
+void conn_ws_close(struct conn *conn, uint16_t code, struct bytes reason);
+void conn_ws_ping(struct conn *conn);
+void conn_open(struct conn *conn, const struct room *room);          // after the 101
+void conn_begin_closing(struct conn *conn, enum error why);          // flush what is queued, then end
+void conn_http_timeout(struct conn *conn);                           // no request head in time
+bool conn_write(struct conn *conn, struct bytes bytes);              // raw bytes to the output queue
+void conn_mark_dirty(struct conn *conn);
+void conn_arm_timer(struct conn *conn);
+void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes);

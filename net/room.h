@@ -1,0 +1,40 @@
+// A room: one protocol over the shared core. Each room is one constant table of functions; a connection is bound to its room when the
+// HTTP upgrade (or the listener) says so. All functions run on the shard's thread and must not keep borrowed pointers.
+#pragma once
+#include "router/router.h"
+
+struct conn;
+
+struct room {
+    const char *name;
+    bool whole_messages;    // input gets whole messages (else pieces as they arrive)
+    bool text_taken;        // false: text messages are closed with ERROR_WS_TEXT_REFUSED
+    bool answers_close_with_code; // echo the peer's close code (RFC 6455 5.5.1)
+    uint64_t message_bytes_max;   // WebSocket message, as sent
+    uint64_t inflated_bytes_max;  // WebSocket message, inflated
+
+    // The connection is open: say hello (e.g. Who).
+    void (*on_open)(struct conn *conn);
+    // Bytes from the peer; may be changed in place. Returns how many were used. Fewer than len: conn_wait was called, or the connection is
+    // closing. first/last: message boundaries (always both for whole_messages); opcode: WS_TEXT or WS_BINARY.
+    size_t (*on_input)(struct conn *conn, uint8_t *ptr, size_t len, bool first, bool last, uint8_t opcode);
+    // Repeat what had to wait (conn_wait): called before further input after the session was resumed. false: waits again.
+    bool (*on_resume)(struct conn *conn);
+    // EFFECT_EVENT and EFFECT_DATA for this session.
+    void (*on_event)(struct conn *conn, enum router_event event, const struct key *key);
+    void (*on_data)(struct conn *conn, const struct key *sender, struct bytes payload);
+    // The time limit that the room set with conn_room_deadline has passed. May be NULL.
+    void (*on_deadline)(struct conn *conn);
+    // Give back what the room holds for this connection. Called exactly once after on_open.
+    void (*on_close)(struct conn *conn);
+};
+
+// Where HTTP leads to a room: an exact path, or one and everything below it.
+struct route {
+    const char *path;
+    bool below;  // also path/...
+    bool login;  // HTTP Basic by the accounts node first
+    const struct room *room;
+};
+
+extern const struct room buckets_room;

@@ -1,0 +1,376 @@
+// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then main. Everything is made by the main thread
+// before the others start and torn down by it after they have ended, so no start or end races with anything.
+#include "net/server.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "net/listen.h"
+#include "net/shard.h"
+#include "shards/base/check.h"
+#include "shards/cpus.h"
+#include "shards/log.h"
+#include "shards/os.h"
+
+#define SHARDS_MAX 256
+#define HASHERS_MAX 64
+#define HASH_QUEUE_MAX 256     // password checks waiting per hashing node
+#define FAILURES_BURST 10      // wrong passwords at once, per address and per account
+#define FAILURES_REFILL_S 6    // and then one each so many seconds
+#define CONTROL_BYTES_MAX 524288
+#define LINKS_PER_SESSION_MAX 1024
+#define DEVICES_PER_ACCOUNT_MAX 4096
+#define CLOSE_TIMEOUT_NS 2000000000ull
+#define SECOND_NS 1000000000ull
+
+struct thread {
+    pthread_t id;
+    struct server *server;
+    uint16_t index; // of the shard or hasher
+    int cpu;        // -1: not pinned
+};
+
+struct server {
+    const struct server_config *config;
+    struct shard_shared shared;
+    struct accounts *accounts;
+    uint16_t hasher_count;
+    struct hasher *hashers[HASHERS_MAX];
+    struct shard *shards[SHARDS_MAX];
+    struct node *main_node;
+    struct source signals;
+    uint16_t shards_stopped;
+    bool stopping;
+    struct cpus cpus;
+    struct thread threads[SHARDS_MAX + HASHERS_MAX + 1];
+    size_t thread_count;
+    uint32_t listeners_open;
+    char error_text[512];
+};
+
+// ---- set-up ----
+
+static bool fail(struct server *server, const char *what)
+{
+    snprintf(server->error_text, sizeof(server->error_text), "%s", what);
+    return false;
+}
+
+static bool choose_cpus(struct server *server)
+{
+    struct cpus allowed;
+    if (cpus_allowed(&allowed) != 0 || allowed.count == 0)
+        return fail(server, "cannot read the CPU affinity mask");
+    server->cpus = allowed;
+    const char *wanted = server->config->cpus;
+    if (wanted != NULL) {
+        int failed = cpus_parse(wanted, &allowed, &server->cpus);
+        if (failed == -ERANGE)
+            return fail(server, "--cpus names a CPU that this process may not use");
+        if (failed != 0)
+            return fail(server, "--cpus: expected a list like 2-5,8");
+    }
+    unsigned shard_count = server->config->shard_count;
+    if (shard_count == 0) {
+        unsigned quota = cpus_quota();
+        shard_count = quota > 0 && quota < server->cpus.count ? quota : server->cpus.count;
+    }
+    server->shared.shard_count = (uint16_t)(shard_count < SHARDS_MAX ? shard_count : SHARDS_MAX);
+    return true;
+}
+
+static void fill_limits(struct server *server)
+{
+    const struct server_config *config = server->config;
+    uint16_t shards = server->shared.shard_count;
+    // SO_REUSEPORT spreads unevenly: each shard may take a quarter more than its share.
+    uint64_t conns = config->sessions_max / shards + config->sessions_max / shards / 4 + 1;
+    uint64_t queue_bytes = config->queue_bytes_max;
+    server->shared.limits = (struct shard_limits){
+        .conns_max = (uint32_t)(shards == 1 ? config->sessions_max : conns),
+        .http_timeout_ns = config->http_timeout_ns,
+        .iam_timeout_ns = config->iam_timeout_ns,
+        .ping_interval_ns = config->ping_interval_ns,
+        .slow_timeout_ns = config->slow_timeout_ns,
+        .close_timeout_ns = CLOSE_TIMEOUT_NS,
+        .stop_timeout_ns = config->stop_timeout_ns,
+        .usage_interval_ns = SECOND_NS * 2,
+        .control_bytes_max = CONTROL_BYTES_MAX,
+        .pool_bytes_max = config->memory_bytes_max / shards,
+        .deflate = config->deflate,
+        .router = {.links_per_session_max = LINKS_PER_SESSION_MAX,
+                   .devices_per_account_max = DEVICES_PER_ACCOUNT_MAX,
+                   .queue_bytes_max = (uint32_t)(queue_bytes < UINT32_MAX ? queue_bytes : UINT32_MAX),
+                   .window_bytes = (uint32_t)(queue_bytes / 16 > 16384 ? queue_bytes / 16 : 16384)},
+    };
+    // Slots come in chunks of CONN_CHUNK.
+    server->shared.limits.router.sessions_max = (server->shared.limits.conns_max / CONN_CHUNK + 1) * CONN_CHUNK;
+}
+
+static bool create_services(struct server *server)
+{
+    const struct server_config *config = server->config;
+    struct shard_shared *shared = &server->shared;
+    unsigned wanted = config->hash_threads > 0 ? config->hash_threads : (server->cpus.count + 3u) / 4;
+    server->hasher_count = (uint16_t)(wanted < HASHERS_MAX ? wanted : HASHERS_MAX);
+    shared->accounts_node = shared->shard_count;
+    shared->main_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    shared->multi_user = config->database != NULL;
+    hash_secret_create(&shared->secret);
+    shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
+    if (shared->post == NULL)
+        return fail(server, "out of memory");
+    const struct accounts_config accounts = {
+        .database = config->database,
+        .single_user = config->single_user,
+        .single_password = config->single_password,
+        .node = shared->accounts_node,
+        .shard_count = shared->shard_count,
+        .hash_node_first = (uint16_t)(shared->accounts_node + 1),
+        .hash_node_count = server->hasher_count,
+        .hash_queue_max = HASH_QUEUE_MAX,
+        .remember_s = (uint32_t)(config->remember_ns / SECOND_NS),
+        .failures_burst = FAILURES_BURST,
+        .failures_refill_s = FAILURES_REFILL_S,
+        .store_interval_s = (uint32_t)((config->store_interval_ns + SECOND_NS - 1) / SECOND_NS),
+    };
+    server->accounts = accounts_create(shared->post, &accounts, server->error_text, sizeof(server->error_text));
+    if (server->accounts == NULL)
+        return false;
+    for (uint16_t i = 0; i < server->hasher_count; i++) {
+        server->hashers[i] = hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node);
+        if (server->hashers[i] == NULL)
+            return fail(server, "out of memory");
+    }
+    return true;
+}
+
+static bool create_shards(struct server *server)
+{
+    const struct server_config *config = server->config;
+    uint16_t count = server->shared.shard_count;
+    for (uint16_t i = 0; i < count; i++) {
+        server->shards[i] = shard_create(&server->shared, i, os_now_ns());
+        if (server->shards[i] == NULL)
+            return fail(server, "out of memory or descriptors");
+    }
+    for (uint32_t l = 0; l < config->listener_count; l++) {
+        int fds[SHARDS_MAX];
+        if (listen_open(&config->listeners[l], count, fds, server->error_text, sizeof(server->error_text)) != 0)
+            return false;
+        server->listeners_open++;
+        for (uint16_t i = 0; i < count; i++) {
+            if (shard_listen(server->shards[i], fds[i], NULL) != 0) {
+                close(fds[i]);
+                fail(server, "out of descriptors");
+            }
+        }
+    }
+    return server->error_text[0] == '\0';
+}
+
+// ---- main thread ----
+
+static void tell(struct server *server, uint16_t node)
+{
+    post_write(server->shared.post, server->shared.main_node, node, RECORD_STOP, bytes_of(NULL, 0), bytes_of(NULL, 0));
+}
+
+static bool on_signal(struct source *source, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct server *server = (struct server *)(void *)((char *)source - offsetof(struct server, signals));
+    struct signalfd_siginfo info;
+    source->ready = 0;
+    while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (server->stopping)
+            continue;
+        server->stopping = true;
+        LOG(INFO, "STOPPING", "signal=%u", info.ssi_signo);
+        for (uint16_t i = 0; i <= server->shared.accounts_node; i++)
+            tell(server, i);
+    }
+    return false;
+}
+
+static void on_main_record(void *owner, const struct post_record *record)
+{
+    struct server *server = owner;
+    CHECK(record->kind == RECORD_STOPPED);
+    if (++server->shards_stopped < server->shared.shard_count)
+        return;
+    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes: nobody needs you any more
+        if (i != server->shared.accounts_node)
+            tell(server, i);
+    node_stop(server->main_node);
+}
+
+static bool create_main(struct server *server)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); // before the threads start: they inherit it
+    signal(SIGPIPE, SIG_IGN);
+    server->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    server->signals.on_ready = on_signal;
+    const struct node_owner owner = {.owner = server, .on_record = on_main_record};
+    server->main_node = node_create(server->shared.post, server->shared.main_node, &owner, os_now_ns());
+    if (server->signals.fd < 0 || server->main_node == NULL || node_add(server->main_node, &server->signals) != 0)
+        return fail(server, "out of memory or descriptors");
+    return true;
+}
+
+// ---- threads ----
+
+static void *shard_thread(void *argument)
+{
+    struct thread *thread = argument;
+    log_node(thread->index);
+    if (thread->cpu >= 0 && cpus_pin_self((uint16_t)thread->cpu) != 0)
+        LOG(WARN, "NOT_PINNED", "cpu=%d", thread->cpu);
+    node_run(shard_node(thread->server->shards[thread->index]));
+    return NULL;
+}
+
+static void *accounts_thread(void *argument)
+{
+    struct thread *thread = argument;
+    log_node(thread->server->shared.accounts_node);
+    accounts_run(thread->server->accounts);
+    return NULL;
+}
+
+static void *hasher_thread(void *argument)
+{
+    struct thread *thread = argument;
+    hasher_run(thread->server->hashers[thread->index]);
+    return NULL;
+}
+
+static void start(struct server *server, void *(*run)(void *), uint16_t index, int cpu, const char *name)
+{
+    struct thread *thread = &server->threads[server->thread_count++];
+    *thread = (struct thread){.server = server, .index = index, .cpu = cpu};
+    int failed = pthread_create(&thread->id, NULL, run, thread);
+    CHECK(failed == 0); // a relay without one of its threads cannot keep its promises
+    pthread_setname_np(thread->id, name);
+}
+
+static int cpu_of(const struct server *server, uint16_t index)
+{
+    return server->config->pin ? server->cpus.ids[index % server->cpus.count] : -1;
+}
+
+static void start_threads(struct server *server)
+{
+    char name[16];
+    start(server, accounts_thread, 0, -1, "accounts");
+    for (uint16_t i = 0; i < server->hasher_count; i++)
+        start(server, hasher_thread, i, -1, "hasher");
+    for (uint16_t i = 0; i < server->shared.shard_count; i++) {
+        snprintf(name, sizeof(name), "shard%u", (unsigned)i);
+        start(server, shard_thread, i, cpu_of(server, i), name);
+    }
+}
+
+static void print_plan(const struct server *server)
+{
+    const struct server_config *config = server->config;
+    const struct shard_limits *limits = &server->shared.limits;
+    printf("shardrelay %s: %u shards, %u hashing threads, %s mode\n", SHARDRELAY_VERSION, (unsigned)server->shared.shard_count,
+           (unsigned)server->hasher_count, config->database != NULL ? "multi-user" : "single-user");
+    for (uint16_t i = 0; i < server->shared.shard_count; i++) {
+        int cpu = cpu_of(server, i);
+        if (cpu >= 0)
+            printf("  shard %u: cpu %d, at most %u connections, %zu MiB of buffers\n", (unsigned)i, cpu, limits->conns_max,
+                   limits->pool_bytes_max >> 20);
+        else
+            printf("  shard %u: not pinned, at most %u connections, %zu MiB of buffers\n", (unsigned)i, limits->conns_max,
+                   limits->pool_bytes_max >> 20);
+    }
+    for (uint32_t l = 0; l < config->listener_count; l++) {
+        char name[CONFIG_ADDRESS_MAX + 16];
+        listen_name(&config->listeners[l], name, sizeof(name));
+        printf("  listening on %s (every shard)\n", name);
+    }
+    printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
+           limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
+    printf("ready\n");
+    fflush(stdout);
+}
+
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+            LOG(WARN, "DESCRIPTORS", "errno=%d", errno);
+    }
+}
+
+static void destroy(struct server *server)
+{
+    for (uint16_t i = 0; i < server->shared.shard_count; i++)
+        shard_destroy(server->shards[i]);
+    for (uint16_t i = 0; i < server->hasher_count; i++)
+        hasher_destroy(server->hashers[i]);
+    accounts_destroy(server->accounts);
+    if (server->main_node != NULL)
+        node_destroy(server->main_node);
+    if (server->signals.fd >= 0)
+        close(server->signals.fd);
+    post_destroy(server->shared.post);
+    for (uint32_t l = 0; l < server->listeners_open; l++)
+        if (server->config->listeners[l].family == LISTEN_UNIX)
+            unlink(server->config->listeners[l].address);
+    free(server);
+}
+
+int server_run(const struct server_config *config)
+{
+    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room}};
+    return server_run_routes(config, routes, sizeof(routes) / sizeof(routes[0]));
+}
+
+int server_run_routes(const struct server_config *config, const struct route *routes, size_t route_count)
+{
+    log_open(config->log_level);
+    if (sodium_init() < 0)
+        return 1;
+    struct server *server = calloc(1, sizeof(*server));
+    if (server == NULL)
+        return 1;
+    server->config = config;
+    server->shared.routes = routes;
+    server->shared.route_count = route_count;
+    server->signals.fd = -1;
+    raise_descriptors();
+    bool made = choose_cpus(server);
+    if (made) {
+        fill_limits(server);
+        made = create_services(server) && create_main(server) && create_shards(server);
+    }
+    if (!made) {
+        fprintf(stderr, "shardrelay: %s\n", server->error_text);
+        destroy(server);
+        return 1;
+    }
+    start_threads(server);
+    print_plan(server);
+    node_run(server->main_node);
+    for (size_t i = 0; i < server->thread_count; i++)
+        pthread_join(server->threads[i].id, NULL);
+    LOG(INFO, "STOPPED", "%s", "");
+    destroy(server);
+    return 0;
+}

@@ -1,0 +1,98 @@
+// One shard: a node with listeners, connections and a router. Everything in here is touched by its thread alone, from start to end.
+// shard_* is what server.c and the simulator drive; net/conn*.c work inside.
+#pragma once
+#include "net/accounts.h"
+#include "net/conn.h"
+#include "net/deflate.h"
+#include "net/metrics.h"
+#include "net/outq.h"
+#include "router/router.h"
+#include "shards/node.h"
+#include "shards/pool.h"
+
+#define SHARD_READ_BYTES 131072 // one read at most
+#define SHARD_SCRATCH_BYTES (1u << 20)
+#define SHARD_READ_BUFFER_BYTES (SHARD_READ_BYTES + 4096)
+#define SHARD_LISTENERS_MAX 64
+
+struct shard_limits {
+    uint32_t conns_max;             // open connections of this shard; more are refused with 503
+    uint64_t http_timeout_ns;       // from accept to a whole request head
+    uint64_t iam_timeout_ns;        // from Who to Iam
+    uint64_t ping_interval_ns;      // silence before a ping; closed after three of them
+    uint64_t slow_timeout_ns;       // a receiver that takes nothing for so long is closed
+    uint64_t close_timeout_ns;      // for the peer's part of a close
+    uint64_t stop_timeout_ns;       // for everybody's close when the relay stops
+    uint64_t usage_interval_ns;     // how often usage is handed to the accounts node
+    uint32_t control_bytes_max;     // queued events, apart from data
+    size_t pool_bytes_max;          // all buffers of this shard
+    bool deflate;                   // permessage-deflate when offered
+    struct router_limits router;
+};
+
+// What all shards share, read-only after the start.
+struct shard_shared {
+    struct post *post;
+    struct shard_limits limits;
+    struct hash_secret secret;
+    uint16_t shard_count, accounts_node, main_node;
+    const struct route *routes;
+    size_t route_count;
+    bool multi_user;
+    bool licences; // licence login is on
+};
+
+struct listener {
+    struct source source;
+    struct shard *shard;
+    const struct room *room; // NULL: HTTP decides
+};
+
+struct shard {
+    const struct shard_shared *shared;
+    uint16_t index;
+    struct node *node;
+    struct router *router;
+    struct pool *pool;
+    struct deflate *deflate;
+    struct effects effects;
+    struct metrics metrics;
+
+    struct listener listeners[SHARD_LISTENERS_MAX];
+    size_t listener_count;
+
+    struct conn **conn_chunks; // slots by chunks of CONN_CHUNK, made on demand
+    uint32_t slot_count;       // slots ever used
+    struct conn *free_conns;
+    uint32_t conn_count;
+
+    struct conn *dirty;        // connections with output to flush this turn
+    struct conn *leaving;      // connections that router_leave must be called for
+    struct conn *usage;        // connections with usage not yet handed over
+    struct timer usage_timer;
+    bool *full;                // per shard: what the router was last told
+
+    bool stopping;
+    bool stopped;
+    bool accept_stalled; // accept failed: listeners are tried again when a descriptor is free
+    struct timer stop_timer;
+
+    uint8_t *scratch;          // a whole message when it must lie in one piece (deflate); SHARD_SCRATCH_BYTES
+    uint8_t *deflated;
+    uint8_t *read_buffer;      // held bytes in front, then one read
+};
+
+// Creates the shard and its node. NULL: out of memory or descriptors. `shared` must outlive it.
+struct shard *shard_create(const struct shard_shared *shared, uint16_t index, uint64_t now_ns);
+void shard_destroy(struct shard *shard); // takes NULL
+
+// Takes over a listening, non-blocking descriptor. 0 or -errno.
+int shard_listen(struct shard *shard, int fd, const struct room *room);
+struct node *shard_node(struct shard *shard);
+
+// ---- for net/ ----
+void shard_carry_out(struct shard *shard); // effects of the last router call, and what follows from them
+struct conn *shard_conn(struct shard *shard, uint32_t slot);
+struct conn *shard_take_slot(struct shard *shard); // NULL: conns_max reached, or out of memory
+void shard_give_slot(struct shard *shard, struct conn *conn);
+void shard_usage_now(struct shard *shard, struct conn *conn); // hands the connection's usage over

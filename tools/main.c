@@ -1,0 +1,73 @@
+// shardrelay: the server and the commands around it. A new command is a row in `commands`, a bit in options.h and a function. Main thread.
+#include "net/server.h"
+#include "shards/base/check.h"
+#include "shards/log.h"
+#include "tools/admin.h"
+#include "tools/options.h"
+#include <sodium.h>
+#include <string.h>
+#include <unistd.h>
+
+static int run_server(const struct options *options)
+{
+    char error[OPTIONS_ERROR_MAX];
+    if (options->check_config)
+        return options_print(stdout, options) ? 0 : 1;
+    if (options->config.database != NULL && !admin_has_users(options, error, sizeof error)) {
+        fprintf(stderr, "shardrelay: %s\n", error);
+        return 1;
+    }
+    return server_run(&options->config);
+}
+
+static int run_help(const struct options *options);
+
+static const struct command commands[] = {
+    {"server", COMMAND_SERVER, "", 0, "run the relay", run_server},
+    {"adduser", COMMAND_ADDUSER, "EMAIL", 1, "add a user who may log in at once", admin_adduser},
+    {"stats", COMMAND_STATS, "", 0, "print the usage of users and addresses as JSON", admin_stats},
+    {"help", COMMAND_HELP, "COMMAND", 1, "tell about a command; \"options\": all options as a table in Markdown", run_help},
+};
+#define COMMAND_COUNT (sizeof commands / sizeof *commands)
+
+static int run_help(const struct options *options)
+{
+    CHECK(options->argument_count == 1);
+    if (strcmp(options->arguments[0], "options") == 0) {
+        options_markdown(stdout);
+        return 0;
+    }
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(options->arguments[0], commands[i].name) == 0) {
+            options_help(stdout, commands, COMMAND_COUNT, &commands[i]);
+            return 0;
+        }
+    }
+    fprintf(stderr, "shardrelay: unknown command %.80s\n", options->arguments[0]);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    static struct options options;
+    if (sodium_init() < 0) {
+        fputs("shardrelay: libsodium does not start\n", stderr);
+        return 1;
+    }
+    int code = options_parse(&options, commands, COMMAND_COUNT, argc, argv, environ);
+    if (code != 0) {
+        const char *command = options.command != NULL ? options.command->name : "";
+        fprintf(stderr, "shardrelay: %s\nTry: shardrelay %s%s--help\n", options.error, command, command[0] != '\0' ? " " : "");
+    } else if (options.version) {
+        puts("shardrelay " SHARDRELAY_VERSION);
+    } else if (options.help) {
+        options_help(stdout, commands, COMMAND_COUNT, options.command);
+    } else {
+        log_open(options.config.log_level);
+        code = options.command->run(&options);
+    }
+    options_fini(&options);
+    if (fflush(stdout) != 0 && code == 0)
+        code = 1;
+    return code;
+}

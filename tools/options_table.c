@@ -1,0 +1,69 @@
+// The table of all options of shardrelay. A new option is one row here and one field in net/config.h.
+#include "tools/options.h"
+
+#define SECOND 1000000000u
+#define DAY (86400u * (uint64_t)SECOND)
+#define AT(field) offsetof(struct options, field)
+#define CONFIG(field) offsetof(struct options, config.field)
+
+// name, letter, argument, default, other variable, type, place, commands, min, max, offset, help
+const struct option_row option_rows[] = {
+    {"database", 'd', "FILE", "bucketsrelay.sqlite", NULL, OPTION_TEXT, PLACE_ALL, COMMAND_ANY, 0, 0, CONFIG(database),
+     "SQLite file with users and usage"},
+    {"config", 0, "FILE", NULL, NULL, OPTION_TEXT, PLACE_COMMAND_LINE, COMMAND_ANY, 0, 0, AT(config_file),
+     "JSON file with any of these options; SHARDRELAY_CONFIG names it too"},
+    {"log-level", 0, "LEVEL", "info", NULL, OPTION_LEVEL, PLACE_ALL, COMMAND_ANY, 0, 0, CONFIG(log_level),
+     "what to log on stderr: error, warn, info or debug"},
+
+    {"port", 'p', "N", "9001", NULL, OPTION_NUMBER16, PLACE_ALL, COMMAND_SERVER, 1, 65535, AT(port), "port of the first listener"},
+    {"address", 'a', "ADDR", "127.0.0.1", NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, AT(address),
+     "IPv4 or IPv6 address of the first listener"},
+    {"listen", 0, "[SCHEME:]ADDR:PORT", NULL, NULL, OPTION_LISTEN, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(listeners),
+     "listen here; may be repeated. ADDR is IPv4 or [IPv6]; unix:PATH listens on a UNIX socket. Without -a and -p these are the only "
+     "listeners"},
+    {"username", 0, "NAME", NULL, "RELAY_USERNAME", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(single_user),
+     "the one user of single-user mode, which needs no database"},
+    {"password", 0, "TEXT", NULL, "RELAY_PASSWORD", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(single_password),
+     "the password of that user"},
+    {"allow-empty", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(allow_empty),
+     "start even if there are no users yet"},
+
+    {"shards", 0, "N", "0", NULL, OPTION_NUMBER, PLACE_ALL, COMMAND_SERVER, 0, 256, CONFIG(shard_count),
+     "event loops; 0: one per CPU that affinity mask and cgroup quota allow"},
+    {"no-pin", 0, NULL, NULL, NULL, OPTION_FALSE, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(pin), "do not pin each shard to one CPU"},
+    {"cpus", 0, "LIST", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(cpus), "the CPUs to use, as 2-5,8"},
+    {"hash-threads", 0, "N", "0", NULL, OPTION_NUMBER, PLACE_ALL, COMMAND_SERVER, 0, 64, CONFIG(hash_threads),
+     "threads that check passwords; 0: a quarter of the CPUs, at least one"},
+
+    {"no-deflate", 0, NULL, NULL, NULL, OPTION_FALSE, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(deflate), "decline permessage-deflate"},
+    {"queue-bytes", 0, "SIZE", "1m", NULL, OPTION_SIZE, PLACE_ALL, COMMAND_SERVER, 64u << 10, 1u << 30, CONFIG(queue_bytes_max),
+     "data that may wait for one receiver; then its senders wait"},
+    {"max-sessions", 0, "N", "100000", NULL, OPTION_NUMBER, PLACE_ALL, COMMAND_SERVER, 1, 10000000, CONFIG(sessions_max),
+     "sessions of all shards; more are answered 503"},
+    {"memory-bytes", 0, "SIZE", "1g", NULL, OPTION_SIZE, PLACE_ALL, COMMAND_SERVER, 16u << 20, 1ull << 40, CONFIG(memory_bytes_max),
+     "queues and half-read messages of all sessions; beyond it new ones are answered 503"},
+
+    {"http-timeout", 0, "TIME", "10s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND / 10, DAY, CONFIG(http_timeout_ns),
+     "for a whole HTTP request head"},
+    {"iam-timeout", 0, "TIME", "10s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND / 10, DAY, CONFIG(iam_timeout_ns),
+     "for a client to answer the challenge"},
+    {"ping-interval", 0, "TIME", "50s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND / 10, DAY, CONFIG(ping_interval_ns),
+     "silence after which a client is pinged; after two it is gone"},
+    {"slow-timeout", 0, "TIME", "30s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND / 10, DAY, CONFIG(slow_timeout_ns),
+     "a receiver that takes nothing for so long is closed"},
+    {"stop-timeout", 0, "TIME", "5s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, 0, DAY, CONFIG(stop_timeout_ns),
+     "to flush on SIGTERM"},
+    {"remember", 0, "TIME", "600s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, 0, DAY, CONFIG(remember_ns),
+     "how long a password that was right is remembered"},
+    {"store-interval", 0, "TIME", "5s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND, DAY, CONFIG(store_interval_ns),
+     "how often usage is written to the database"},
+
+    {"check-config", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_SERVER, 0, 0, AT(check_config),
+     "print the effective configuration and exit"},
+    {"password-stdin", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_ADDUSER, 0, 0, AT(password_stdin),
+     "read the password from stdin, not from the terminal"},
+    {"days", 0, "N", "30", NULL, OPTION_NUMBER, PLACE_COMMAND_LINE, COMMAND_STATS, 1, 36500, AT(days), "sum up so many days"},
+};
+
+const size_t option_count = sizeof option_rows / sizeof *option_rows;
+_Static_assert(sizeof option_rows / sizeof *option_rows <= OPTIONS_MAX, "struct options.given");
