@@ -192,6 +192,10 @@ void accounts_destroy(struct accounts *accounts)
 {
     if (accounts == NULL)
         return;
+    if (accounts->node != NULL) {
+        timer_unset(node_timers(accounts->node), &accounts->watch_timer);
+        timer_unset(node_timers(accounts->node), &accounts->usage_timer);
+    }
     node_destroy(accounts->node);
     throttle_destroy(accounts->addresses);
     throttle_destroy(accounts->users);
