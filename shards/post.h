@@ -12,7 +12,7 @@ struct post_limits {
     uint32_t parcel_bytes;     // standard parcel; a larger record gets one of its own
     uint32_t overflow_parcels; // overflow beyond which post_is_full
 };
-extern const struct post_limits post_limits_default; // 64 slots, 16 KiB, 4
+extern const struct post_limits post_limits_default; // 64 slots, 17 KiB, 4
 
 struct post *post_create(uint16_t node_count, const struct post_limits *limits); // NULL when memory is short
 void post_destroy(struct post *post);                                            // takes NULL; frees what is under way

@@ -100,10 +100,11 @@ static void run(struct bench bench, uint16_t sender_cpu)
     struct post_counts counts;
     post_counts(bench.post, 0, &counts);
     double records = (double)bench.records;
-    printf(
-        "CPU %u -> %u, %u bytes, burst %u: wall %.1f ns, sender %.1f ns, receiver %.1f ns per record; %.1f records a parcel, %llu wakes\n",
-        sender_cpu, bench.receiver_cpu, bench.record_bytes, bench.burst, (double)wall_ns / records, (double)cpu_ns / records,
-        (double)bench.receiver_cpu_ns / records, records / (double)counts.parcels_sent, (unsigned long long)counts.wakes_sent);
+    printf("CPU %u -> %u, %u bytes, burst %u: wall %.1f ns, sender %.1f ns, receiver %.1f ns per record; %.1f records a parcel, %llu "
+           "wakes, %llu parcels allocated\n",
+           sender_cpu, bench.receiver_cpu, bench.record_bytes, bench.burst, (double)wall_ns / records, (double)cpu_ns / records,
+           (double)bench.receiver_cpu_ns / records, records / (double)counts.parcels_sent, (unsigned long long)counts.wakes_sent,
+           (unsigned long long)counts.parcels_allocated);
     post_destroy(bench.post);
 }
 
