@@ -147,7 +147,7 @@ static void on_exit_mail(struct router *router, const struct mail *mail, struct 
         return;
     }
     remove_member(router, account, leaver);
-    told.number = mark_shards(router, account, SHARD_NONE);
+    told.number = BUG(7) ? 0 : mark_shards(router, account, SHARD_NONE);
     mail_send(router, &told, out);
     for (uint32_t i = account->members; i != SLAB_NONE;) {
         const struct member *member = slab_at(&router->members, i);
