@@ -13,17 +13,17 @@
 
 #define NS_PER_S 1000000000ull
 
-void accounts_note_store(struct accounts *accounts, enum store_result result)
+void accounts_note_store(struct accounts *accounts, enum store_use use, enum store_result result)
 {
     bool is_failing = result == STORE_FAILED;
-    if (is_failing == accounts->is_store_failing)
+    if (is_failing == accounts->is_store_failing[use])
         return;
-    accounts->is_store_failing = is_failing;
+    accounts->is_store_failing[use] = is_failing;
+    const char *name = use == STORE_READING ? "read" : "write";
     if (is_failing)
-        LOG(ERROR, "DATABASE_FAILED", "reason=\"%s\"", store_error(accounts->store));
+        LOG(ERROR, "DATABASE_FAILED", "use=%s reason=\"%s\"", name, store_error(accounts->store));
     else
-        LOG(INFO, "DATABASE_RECOVERED", "unsaved_rows=%u shed=%llu", usage_rows(accounts->usage),
-            (unsigned long long)usage_shed(accounts->usage));
+        LOG(INFO, "DATABASE_RECOVERED", "use=%s usage_shed=%llu", name, (unsigned long long)usage_shed(accounts->usage));
 }
 
 static void store_usage(struct accounts *accounts)
@@ -31,7 +31,7 @@ static void store_usage(struct accounts *accounts)
     if (usage_rows(accounts->usage) == 0)
         return;
     enum store_result result = usage_store(accounts->usage, accounts->store);
-    accounts_note_store(accounts, result);
+    accounts_note_store(accounts, STORE_WRITING, result);
     accounts->counts.usage_stores += result == STORE_OK;
     accounts->counts.usage_shed = usage_shed(accounts->usage);
 }
