@@ -9,11 +9,11 @@
 
 #define LOG_LINE_BYTES_MAX 1024
 
-void log_open(enum log_level level);       // lines above this level (less severe) are dropped
+void log_open(enum log_level level); // lines above this level (less severe) are dropped
 bool log_enabled(enum log_level level);
-void log_node(int node_index);             // names the calling thread's node in its lines (-1: main)
+void log_node(int node_index); // names the calling thread's node in its lines (-1: main)
 
-uint64_t log_lines_lost(void);             // lines that stderr did not take whole, since the start
+uint64_t log_lines_lost(void); // lines that stderr did not take whole, since the start
 
 // For values from outside: `text` itself when it is one plain word, else quoted and escaped in `buffer` (cut with "..." when too long).
 struct log_value {
