@@ -20,8 +20,9 @@ void accounts_note_store(struct accounts *accounts, enum store_use use, enum sto
         return;
     accounts->is_store_failing[use] = is_failing;
     const char *name = use == STORE_READING ? "read" : "write";
+    struct log_value buffer;
     if (is_failing)
-        LOG(ERROR, "DATABASE_FAILED", "use=%s reason=\"%s\"", name, store_error(accounts->store));
+        LOG(ERROR, "DATABASE_FAILED", "use=%s reason=%s", name, log_value(store_error(accounts->store), &buffer));
     else
         LOG(INFO, "DATABASE_RECOVERED", "use=%s usage_shed=%llu", name, (unsigned long long)usage_shed(accounts->usage));
 }
@@ -132,8 +133,9 @@ static bool create_multi(struct accounts *accounts, const struct accounts_config
     if (accounts->remember == NULL || accounts->checks == NULL || accounts->watched == NULL || accounts->usage == NULL ||
         accounts->hash_queued == NULL)
         return false;
+    struct log_value buffer;
     if (store_is_readonly(accounts->store))
-        LOG(WARN, "DATABASE_READONLY", "path=\"%s\"", config->database);
+        LOG(WARN, "DATABASE_READONLY", "path=%s", log_value(config->database, &buffer));
     if (store_data_version(accounts->store, &accounts->data_version) != STORE_OK) {
         snprintf(error_text, error_max, "database %s: %s", config->database, store_error(accounts->store));
         return false;

@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <sqlite3.h>
 
 #include "auth/auth.h"
 #include "auth/password.h"
@@ -353,14 +352,11 @@ static void test_failing_database(void)
     rig_start(&rig, config_default);
     rig_start_hashers(&rig);
     uint64_t me = add_user(&rig, "me@me.com", "foobar", true);
-    sqlite3 *raw = NULL;
-    CHECK(sqlite3_open(rig.dir.file, &raw) == SQLITE_OK);
-    CHECK(sqlite3_exec(raw, "ALTER TABLE user RENAME TO elsewhere", NULL, NULL, NULL) == SQLITE_OK);
+    testdir_sql(rig.dir.file, "ALTER TABLE user RENAME TO elsewhere");
     expect(&rig, 1, "me@me.com", "foobar", LOGIN_FAILED, 0);
-    CHECK(sqlite3_exec(raw, "ALTER TABLE elsewhere RENAME TO user", NULL, NULL, NULL) == SQLITE_OK);
+    testdir_sql(rig.dir.file, "ALTER TABLE elsewhere RENAME TO user");
     for (int i = 0; i < 4; i++)
         expect(&rig, 1, "me@me.com", "foobar", LOGIN_OK, me); // and the failure was not held against anybody
-    CHECK(sqlite3_close(raw) == SQLITE_OK);
     rig_stop(&rig);
     rig_fini(&rig);
 }
