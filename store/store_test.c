@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "store/testdir.h"
 
@@ -174,6 +175,31 @@ static void test_refusals(struct testdir *dir)
     must_refuse(missing, "No such file or directory");
 }
 
+// Another program died in the middle of a transaction; what it had committed is there, the rest is rolled back.
+static void test_crashed(struct testdir *dir, const char *journal_mode)
+{
+    char sql[512];
+    testdir_sql(dir->file, original_sql);
+    snprintf(sql, sizeof(sql),
+             "PRAGMA journal_mode = %s; PRAGMA cache_size = 2; INSERT INTO user (email, pwhash) VALUES ('a@x', ''); BEGIN;"
+             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+             "INSERT INTO iplog SELECT '2026-01-01', i, 1, 1 FROM n; UPDATE user SET email = 'b@x';",
+             journal_mode);
+    pid_t child = fork();
+    if (child == 0) {
+        sqlite3 *db = testdir_database(dir->file);
+        _exit(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : 1);
+    }
+    int status;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    struct store *store = must_open(dir->file);
+    struct store_user user;
+    CHECK(store_user_find(store, "a@x", &user) == STORE_OK && store_user_find(store, "b@x", &user) == STORE_NOT_FOUND);
+    store_close(store);
+    expect_rows(dir->file, "SELECT count(*) FROM iplog", "0\n");
+    testdir_empty(dir);
+}
+
 struct names {
     char text[512];
     size_t left;
@@ -279,6 +305,8 @@ int main(void)
     test_schema(&dir);
     test_original_database(&dir);
     test_refusals(&dir);
+    test_crashed(&dir, "delete");
+    test_crashed(&dir, "wal");
     test_users(&dir);
     test_other_connections(&dir);
     testdir_fini(&dir);
