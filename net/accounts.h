@@ -1,6 +1,6 @@
 // The accounts node: the one thread that owns the database and knows who may log in. It checks passwords on hashing nodes (argon2id takes
 // 12 ms), remembers successful checks, throttles failures and stores usage. Shards reach it by post with the records below.
-// One rule: a shard never waits for it; requests beyond its limits are answered ACCOUNTS_BUSY at once.
+// One rule: a shard never waits for it; requests beyond its limits are answered LOGIN_BUSY at once.
 #pragma once
 #include "auth/basic.h"
 #include "shards/post.h"
@@ -71,6 +71,18 @@ struct accounts;
 struct accounts *accounts_create(struct post *post, const struct accounts_config *config, char *error_text, size_t error_max);
 void accounts_run(struct accounts *accounts);     // the thread; returns after RECORD_STOP and RECORD_STOPPED of all shards, usage stored
 void accounts_destroy(struct accounts *accounts); // takes NULL
+
+struct accounts_counts {
+    uint64_t verdicts[LOGIN_FAILED + 1]; // answers, by enum login_verdict
+    uint64_t hashed;                     // checks given to hashing nodes
+    uint64_t joined;                     // logins that waited for a check of the same credentials
+    uint64_t remembered;                 // logins answered by a remembered check
+    uint64_t ended;                      // accounts whose sessions were told to end
+    uint64_t throttles_displaced;        // buckets forgotten for want of room
+    uint64_t usage_stores;               // transactions
+    uint64_t usage_shed;                 // sums that found no room while the database failed
+};
+void accounts_counts(const struct accounts *accounts, struct accounts_counts *ret_counts); // the accounts thread, or after accounts_run
 
 struct hasher;
 struct hasher *hasher_create(struct post *post, uint16_t node, uint16_t accounts_node); // NULL when memory is short

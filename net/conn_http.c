@@ -71,12 +71,12 @@ static void upgrade(struct conn *conn, const struct http_request *request)
 {
     const char *extra;
     unsigned status = upgrade_refusal(request, &extra);
-    char offer[1024], extension[128];
+    char offer[1024], extension[DEFLATE_ANSWER_MAX];
     int offer_len = http_header_joined(request, "Sec-WebSocket-Extensions", offer, sizeof(offer));
-    struct deflate_agreed agreed = {0};
+    uint8_t window_bits = 0;
     int extension_len = 0;
     if (offer_len > 0)
-        extension_len = deflate_negotiate(bytes_of(offer, (size_t)offer_len), extension, sizeof(extension), &agreed);
+        extension_len = deflate_negotiate(bytes_of(offer, (size_t)offer_len), extension, sizeof(extension), &window_bits);
     if (status == 0 && (offer_len < 0 || extension_len < 0))
         status = 400;
     if (status != 0) {
@@ -91,7 +91,7 @@ static void upgrade(struct conn *conn, const struct http_request *request)
     if (!conn_write(conn, bytes_of(out, len)))
         return;
     conn->deflate = deflate;
-    conn->deflate_bits = agreed.server_bits;
+    conn->deflate_bits = window_bits;
     conn_open(conn, conn->route->room);
 }
 

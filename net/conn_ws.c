@@ -40,7 +40,7 @@ static size_t compress(struct conn *conn, const struct bytes parts[3], size_t to
             memcpy(shard->scratch + at, parts[i].ptr, parts[i].len);
         at += parts[i].len;
     }
-    return deflate_message(shard->deflate, conn->deflate_bits, bytes_of(shard->scratch, total), shard->deflated, total);
+    return deflate_message(shard->deflate, conn->deflate_bits, bytes_of(shard->scratch, total), shard->deflated, SHARD_SCRATCH_BYTES);
 }
 
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data)

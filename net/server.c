@@ -168,12 +168,13 @@ static bool create_shards(struct server *server)
         server->listeners_open++;
         for (uint16_t i = 0; i < count; i++) {
             if (shard_listen(server->shards[i], fds[i], NULL) != 0) {
-                close(fds[i]);
-                fail(server, "out of descriptors");
+                for (uint16_t rest = i; rest < count; rest++)
+                    close(fds[rest]);
+                return fail(server, "out of descriptors");
             }
         }
     }
-    return server->error_text[0] == '\0';
+    return true;
 }
 
 // ---- main thread ----

@@ -14,7 +14,7 @@ struct source {
     int fd;
     uint32_t ready; // EPOLL* bits reported and not yet used up; the owner clears EPOLLIN / EPOLLOUT on EAGAIN or a short transfer
     bool queued;    // on the node's ready list
-    struct source *next, *prev; // the ready list
+    struct source *next, *prev;                               // the ready list
     bool (*on_ready)(struct source *source, uint64_t now_ns); // a bounded piece of work; true: call me again next turn
 };
 
@@ -24,7 +24,7 @@ struct node_owner {
     void (*on_turn)(void *owner, uint64_t now_ns); // after mail, sources and timers, before the post is flushed; may be NULL
 };
 
-struct node *node_create(struct post *post, uint16_t index, const struct node_owner *owner, uint64_t now_ns); // NULL: out of memory or descriptors
+struct node *node_create(struct post *post, uint16_t index, const struct node_owner *owner, uint64_t now_ns); // NULL: memory or descriptors
 void node_destroy(struct node *node); // takes NULL; no source may be queued and no timer set any more (CHECK)
 
 uint16_t node_index(const struct node *node);
@@ -32,7 +32,7 @@ struct post *node_post(struct node *node);
 struct timer_wheel *node_timers(struct node *node);
 uint64_t node_now_ns(const struct node *node); // the time of the current turn
 
-int node_add(struct node *node, struct source *source);    // 0 or -errno. Readiness starts empty
+int node_add(struct node *node, struct source *source); // 0 or -errno. Readiness starts empty
 // From the ready list; then close the fd before the turn ends, which takes it out of epoll. Allowed in any callback, for any source; an
 // on_ready that removed its own source returns false.
 void node_remove(struct node *node, struct source *source);

@@ -8,8 +8,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-uint64_t os_now_ns(void);  // monotonic
-int64_t os_wall_s(void);   // UTC seconds since 1970
+uint64_t os_now_ns(void); // monotonic
+int64_t os_wall_s(void);  // UTC seconds since 1970
 
 int os_epoll_create(void);
 int os_epoll_add(int epoll_fd, int fd, uint32_t events, void *data);

@@ -5,9 +5,9 @@
 #include <stdint.h>
 
 struct block {
-    struct block *next;    // the holder's
-    uint32_t capacity;     // bytes of data[]
-    uint32_t start, end;   // used part of data[]: the holder's
+    struct block *next;  // the holder's
+    uint32_t capacity;   // bytes of data[]
+    uint32_t start, end; // used part of data[]: the holder's
     uint8_t data[];
 };
 

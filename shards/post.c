@@ -15,10 +15,12 @@
 #include "shards/ring.h"
 
 #define CACHE_LINE_BYTES 64
-#define HOME_RING_SLOTS 8 // spares of one lane: 7 parcels
+#define SPARES_MAX 512 // empty parcels that wait for one node, over all its lanes
+#define LANE_SPARES_MIN 8
 #define RECORD_BYTES_MAX (64u << 20)
 
-const struct post_limits post_limits_default = {.ring_parcels = 64, .parcel_bytes = 16384, .overflow_parcels = 4};
+// A parcel takes a message of 16 KiB with its heads: an oversized parcel costs an allocation and cold memory.
+const struct post_limits post_limits_default = {.ring_parcels = 64, .parcel_bytes = 17408, .overflow_parcels = 4};
 
 struct record {
     uint32_t len; // of data[]
@@ -105,6 +107,15 @@ static bool desk_init(struct desk *desk, uint16_t node_count)
     return desk->wake_fd >= 0 && desk->out != NULL && desk->current != NULL && desk->dirty != NULL;
 }
 
+// Slots of the rings home: as many as can be under way, in a large post fewer.
+static uint32_t home_slots(uint16_t node_count, const struct post_limits *limits)
+{
+    uint32_t slots = limits->ring_parcels;
+    while (slots > LANE_SPARES_MIN && slots * node_count > SPARES_MAX)
+        slots /= 2;
+    return slots;
+}
+
 struct post *post_create(uint16_t node_count, const struct post_limits *limits)
 {
     CHECK(node_count > 0);
@@ -122,7 +133,7 @@ struct post *post_create(uint16_t node_count, const struct post_limits *limits)
         is_whole = desk_init(&post->desks[i], node_count) && is_whole;
     for (size_t i = 0; is_whole && i < (size_t)node_count * node_count; i++) {
         post->lanes[i].full = ring_create(limits->ring_parcels);
-        post->lanes[i].home = ring_create(HOME_RING_SLOTS);
+        post->lanes[i].home = ring_create(home_slots(node_count, limits));
         is_whole = post->lanes[i].full != NULL && post->lanes[i].home != NULL;
     }
     if (is_whole)

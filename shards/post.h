@@ -1,21 +1,21 @@
 // The post between nodes: records go into parcels, parcels through one SPSC ring for each ordered pair of nodes.
 // One rule: after post_write the bytes are the post's; nothing is shared. Order per (sender, target) is kept, always.
 // A full ring makes the sender keep parcels in an overflow list: nothing spins, blocks or drops; post_is_full says so.
-// Threads: every function takes `self` and is called by that node's thread only, except post_create/post_destroy (before/after all threads).
+// Threads: every function takes `self` and is called by that node's thread only; post_create and post_destroy before and after all threads.
 #pragma once
 #include "shards/base/bytes.h"
 
 struct post;
 
 struct post_limits {
-    uint32_t ring_parcels;      // slots of each ring, power of two
-    uint32_t parcel_bytes;      // standard parcel; a larger record gets one of its own
-    uint32_t overflow_parcels;  // overflow beyond which post_is_full
+    uint32_t ring_parcels;     // slots of each ring, power of two
+    uint32_t parcel_bytes;     // standard parcel; a larger record gets one of its own
+    uint32_t overflow_parcels; // overflow beyond which post_is_full
 };
-extern const struct post_limits post_limits_default; // 64 slots, 16 KiB, 4
+extern const struct post_limits post_limits_default; // 64 slots, 17 KiB, 4
 
 struct post *post_create(uint16_t node_count, const struct post_limits *limits); // NULL when memory is short
-void post_destroy(struct post *post);                                             // takes NULL; frees what is under way
+void post_destroy(struct post *post);                                            // takes NULL; frees what is under way
 uint16_t post_node_count(const struct post *post);
 
 // The eventfd (or the simulator's stand-in) that wakes the node; add it to its epoll edge-triggered. Owned by the post.
@@ -37,8 +37,8 @@ struct post_record {
     uint16_t kind;
     struct bytes body; // head and body, joined
 };
-size_t post_drain(struct post *post, uint16_t self, size_t records_max,
-                  void (*on_record)(void *owner, const struct post_record *record), void *owner);
+size_t post_drain(struct post *post, uint16_t self, size_t records_max, void (*on_record)(void *owner, const struct post_record *record),
+                  void *owner);
 
 // Before sleeping: declares the node asleep; false when mail has come meanwhile (then do not sleep). After waking: post_awake.
 bool post_sleep(struct post *post, uint16_t self);

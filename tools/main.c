@@ -1,16 +1,34 @@
 // shardrelay: the server and the commands around it. A new command is a row in `commands`, a bit in options.h and a function. Main thread.
 #include "net/server.h"
 #include "shards/base/check.h"
+#include "shards/cpus.h"
 #include "shards/log.h"
 #include "tools/admin.h"
 #include "tools/options.h"
+#include <errno.h>
 #include <sodium.h>
 #include <string.h>
 #include <unistd.h>
 
+// What only this machine can tell about the options.
+static bool cpus_sound(const struct server_config *config)
+{
+    struct cpus allowed;
+    struct cpus chosen;
+    if (config->cpus == NULL || cpus_allowed(&allowed) != 0)
+        return true;
+    int bad = cpus_parse(config->cpus, &allowed, &chosen);
+    if (bad != 0)
+        fprintf(stderr, "shardrelay: --cpus: \"%.80s\" %s\n", config->cpus,
+                bad == -ERANGE ? "names a CPU that this process may not use" : "is not a list such as 2-5,8");
+    return bad == 0;
+}
+
 static int run_server(const struct options *options)
 {
     char error[OPTIONS_ERROR_MAX];
+    if (!cpus_sound(&options->config))
+        return 2;
     if (options->check_config)
         return options_print(stdout, options) ? 0 : 1;
     if (options->config.database != NULL && !admin_has_users(options, error, sizeof error)) {
@@ -23,16 +41,20 @@ static int run_server(const struct options *options)
 static int run_help(const struct options *options);
 
 static const struct command commands[] = {
-    {"server", COMMAND_SERVER, "", 0, "run the relay", run_server},
-    {"adduser", COMMAND_ADDUSER, "EMAIL", 1, "add a user who may log in at once", admin_adduser},
-    {"stats", COMMAND_STATS, "", 0, "print the usage of users and addresses as JSON", admin_stats},
-    {"help", COMMAND_HELP, "COMMAND", 1, "tell about a command; \"options\": all options as a table in Markdown", run_help},
+    {"server", COMMAND_SERVER, "", 0, 0, "run the relay", run_server},
+    {"adduser", COMMAND_ADDUSER, "EMAIL", 1, 1, "add a user who may log in at once", admin_adduser},
+    {"stats", COMMAND_STATS, "", 0, 0, "print the usage of users and addresses as JSON", admin_stats},
+    {"help", COMMAND_HELP, "[COMMAND]", 0, 1, "tell about a command; \"options\": all options as a table in Markdown", run_help},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static int run_help(const struct options *options)
 {
-    CHECK(options->argument_count == 1);
+    CHECK(options->argument_count <= 1);
+    if (options->argument_count == 0) {
+        options_help(stdout, commands, COMMAND_COUNT, NULL);
+        return 0;
+    }
     if (strcmp(options->arguments[0], "options") == 0) {
         options_markdown(stdout);
         return 0;

@@ -121,9 +121,9 @@ static error_t take_argument(struct line *line, const char *text, struct argp_st
     struct options *options = line->options;
     if (line->before)
         return take_command(line, text, state);
-    if (options->argument_count >= options->command->argument_count) {
+    if (options->argument_count >= options->command->arguments_max) {
         options_fail(options, "%s takes %s: what is \"%.80s\"?", options->command->name,
-                     options->command->argument_count == 0 ? "no argument" : options->command->arguments, text);
+                     options->command->arguments_max == 0 ? "no argument" : options->command->arguments, text);
         return EINVAL;
     }
     options->arguments[options->argument_count++] = text;
@@ -203,10 +203,10 @@ static bool walk_all(struct line *line, int argc, char **argv)
         return options_fail(options, "no command given");
     }
     line->before = false;
-    CHECK(line->next >= 2 && line->next <= argc);
+    CHECK(line->next >= 2 && line->next <= argc && options->command->arguments_max <= OPTIONS_ARGUMENTS_MAX);
     if (!walk(line, argc - line->next + 1, argv + line->next - 1)) // the command's name stands where argp expects the program's
         return false;
-    if (!options->help && options->argument_count < options->command->argument_count)
+    if (!options->help && options->argument_count < options->command->arguments_min)
         return options_fail(options, "%s needs %s", options->command->name, options->command->arguments);
     return true;
 }

@@ -75,9 +75,9 @@ struct options {
 // A command of the program: a row and a function are all it takes.
 struct command {
     const char *name;
-    unsigned bit;          // enum command_bit
-    const char *arguments; // "EMAIL", or ""
-    size_t argument_count; // exactly so many (OPTIONS_ARGUMENTS_MAX at most)
+    unsigned bit;                        // enum command_bit
+    const char *arguments;               // "EMAIL", or ""
+    size_t arguments_min, arguments_max; // at most OPTIONS_ARGUMENTS_MAX
     const char *help;
     int (*run)(const struct options *options); // returns the exit code
 };

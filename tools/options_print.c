@@ -35,6 +35,13 @@ static void help_secrets(FILE *out, unsigned commands)
     }
 }
 
+// argp's note about "corresponding short options" says what every reader knows.
+static char *without_note(int key, const char *text, void *input)
+{
+    (void)input;
+    return key == ARGP_KEY_HELP_DUP_ARGS_NOTE ? NULL : (char *)(uintptr_t)text;
+}
+
 void options_help(FILE *out, const struct command *commands, size_t command_count, const struct command *command)
 {
     static char texts[OPTIONS_MAX][320];
@@ -54,6 +61,7 @@ void options_help(FILE *out, const struct command *commands, size_t command_coun
     char name[64];
     snprintf(name, sizeof name, "shardrelay%s%s", command != NULL ? " " : "", command != NULL ? command->name : "");
     const struct argp argp = {.options = rows,
+                              .help_filter = without_note,
                               .args_doc = command != NULL ? command->arguments : "COMMAND",
                               .doc = command != NULL ? command->help : "A relay for devices that find each other by key."};
     argp_help(&argp, out, ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC, name);

@@ -18,9 +18,9 @@ const struct option_row option_rows[] = {
     {"port", 'p', "N", "9001", NULL, OPTION_NUMBER16, PLACE_ALL, COMMAND_SERVER, 1, 65535, AT(port), "port of the first listener"},
     {"address", 'a', "ADDR", "127.0.0.1", NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, AT(address),
      "IPv4 or IPv6 address of the first listener"},
-    {"listen", 0, "[SCHEME:]ADDR:PORT", NULL, NULL, OPTION_LISTEN, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(listeners),
-     "listen here; may be repeated. ADDR is IPv4 or [IPv6]; unix:PATH listens on a UNIX socket. Without -a and -p these are the only "
-     "listeners"},
+    {"listen", 0, "ADDR:PORT", NULL, NULL, OPTION_LISTEN, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(listeners),
+     "listen here, also as buckets:ADDR:PORT; may be repeated. ADDR is IPv4 or [IPv6]; unix:PATH is a UNIX socket. Without -a and -p "
+     "these are the only listeners"},
     {"username", 0, "NAME", NULL, "RELAY_USERNAME", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(single_user),
      "the one user of single-user mode, which needs no database"},
     {"password", 0, "TEXT", NULL, "RELAY_PASSWORD", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(single_password),

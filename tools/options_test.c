@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 static const struct command commands[] = {
-    {"server", COMMAND_SERVER, "", 0, "run", NULL},
-    {"adduser", COMMAND_ADDUSER, "EMAIL", 1, "add", NULL},
-    {"stats", COMMAND_STATS, "", 0, "sum", NULL},
+    {"server", COMMAND_SERVER, "", 0, 0, "run", NULL},
+    {"adduser", COMMAND_ADDUSER, "EMAIL", 1, 1, "add", NULL},
+    {"stats", COMMAND_STATS, "[ONE]", 0, 1, "sum", NULL},
 };
 
 static struct options options;
@@ -78,6 +78,7 @@ static void test_command_line(void)
     CHECK(parse("adduser me@me.com --password-stdin", NULL) == 0 && options.password_stdin && options.argument_count == 1);
     CHECK(strcmp(options.arguments[0], "me@me.com") == 0);
     CHECK(parse("-d x stats --days 7", NULL) == 0 && options.days == 7);
+    CHECK(parse("stats one --days 7", NULL) == 0 && options.argument_count == 1);
     CHECK(parse("--help", NULL) == 0 && options.help && options.command == NULL);
     CHECK(parse("server --help", NULL) == 0 && options.help && options.command == &commands[0]);
     CHECK(parse("adduser --help", NULL) == 0 && options.help);
@@ -102,6 +103,7 @@ static void test_refused(void)
     refused("server now", 2, "what is \"now\"?");
     refused("adduser", 2, "adduser needs EMAIL");
     refused("adduser a b", 2, "what is \"b\"?");
+    refused("stats a b", 2, "what is \"b\"?");
     refused("server -p 0", 2, "--port: \"0\" is not a number from 1 to 65535");
     refused("server -p 65536", 2, "from 1 to 65535");
     refused("server -p 80x", 2, "--port: \"80x\"");
@@ -224,7 +226,7 @@ static void test_help(void)
         for (size_t j = 0; j < i; j++)
             CHECK(strcmp(option_rows[i].name, option_rows[j].name) != 0);
     }
-    CHECK(strstr(text, "--listen=[SCHEME:]ADDR:PORT") != NULL && strstr(text, "adduser") != NULL && strstr(text, "RELAY_PASSWORD") != NULL);
+    CHECK(strstr(text, "--listen=ADDR:PORT") != NULL && strstr(text, "adduser") != NULL && strstr(text, "RELAY_PASSWORD") != NULL);
     free(text);
 }
 

@@ -1,3 +1,4 @@
+// The end of the process after a failed CHECK. Any thread.
 #include "shards/base/check.h"
 
 #include <stdio.h>

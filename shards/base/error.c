@@ -1,3 +1,4 @@
+// The rows of ERROR_TABLE. Any thread.
 #include "shards/base/error.h"
 
 #include "shards/base/check.h"

@@ -1,3 +1,4 @@
+// libsodium's SipHash-2-4: the only file of this folder that includes it. Any thread.
 #include "shards/base/hash.h"
 
 #include <sodium.h>

@@ -1,0 +1,67 @@
+// A hashing node: argon2id checks, one after the other, for the accounts node. One rule: every request is answered. Thread: its own.
+#include <stdlib.h>
+
+#include "auth/auth.h"
+#include "net/accounts.h"
+#include "net/hashing.h"
+#include "shards/base/check.h"
+#include "shards/node.h"
+#include "shards/os.h"
+
+struct hasher {
+    struct node *node;
+    uint16_t accounts_node;
+};
+
+static void on_hash(struct hasher *hasher, const struct post_record *record)
+{
+    CHECK(record->from == hasher->accounts_node && record->body.len >= sizeof(struct hash_request));
+    const struct hash_request *request = (const struct hash_request *)(const void *)record->body.ptr;
+    struct bytes password = bytes_of(record->body.ptr + sizeof(*request), record->body.len - sizeof(*request));
+    struct hash_answer answer = {.credentials = request->credentials, .matches = password_verify(request->hash, password)};
+    struct post *post = node_post(hasher->node);
+    uint16_t self = node_index(hasher->node);
+    post_write(post, self, hasher->accounts_node, RECORD_HASH_ANSWER, bytes_of(&answer, sizeof(answer)), bytes_of(NULL, 0));
+    post_flush(post, self); // now: the next check of this turn takes 12 ms
+}
+
+static void on_record(void *owner, const struct post_record *record)
+{
+    struct hasher *hasher = owner;
+    if (record->kind == RECORD_HASH)
+        on_hash(hasher, record);
+    else if (record->kind == RECORD_STOP)
+        node_stop(hasher->node);
+    else
+        UNREACHABLE();
+}
+
+struct hasher *hasher_create(struct post *post, uint16_t node, uint16_t accounts_node)
+{
+    CHECK(node != accounts_node);
+    auth_init();
+    struct hasher *hasher = calloc(1, sizeof(*hasher));
+    if (hasher == NULL)
+        return NULL;
+    hasher->accounts_node = accounts_node;
+    struct node_owner owner = {.owner = hasher, .on_record = on_record};
+    hasher->node = node_create(post, node, &owner, os_now_ns());
+    if (hasher->node == NULL) {
+        hasher_destroy(hasher);
+        return NULL;
+    }
+    return hasher;
+}
+
+void hasher_run(struct hasher *hasher)
+{
+    node_run(hasher->node);
+}
+
+void hasher_destroy(struct hasher *hasher)
+{
+    if (hasher == NULL)
+        return;
+    node_destroy(hasher->node);
+    free(hasher);
+}
