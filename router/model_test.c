@@ -57,7 +57,7 @@ struct model {
     bool full[WORLD_SHARDS_MAX][WORLD_SHARDS_MAX];
     uint32_t next_id;
     uint64_t accepted, delivered, bounced;
-    uint64_t partings; // leaves and Disconnects
+    uint64_t partings;           // leaves and Disconnects
     const struct client *sender; // while router_send runs
     bool refused;                // it was told "no such connection"
     bool too_many;
