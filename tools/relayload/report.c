@@ -94,7 +94,7 @@ static void print_server(const struct run_result *result, const struct report_fi
             100 * ratio((double)(end->user_ns - begin->user_ns), parts));
     if (figures->messages > 0 && !result->scenario->observed)
         fprintf(out, "; %.3f us a message, %.4f sleeps a message", figures->cpu_us_per_message, figures->sleeps_per_message);
-    if (figures->logins > 0)
+    if (figures->logins > 0 && figures->messages < figures->logins * 100)
         fprintf(out, "; %.1f us a login", figures->cpu_us_per_login);
     fprintf(out, "\n  %-22s %.1f MiB, then %.1f, settled %.1f\n", "relay's memory (RSS)", (double)begin->rss_bytes / 1048576,
             (double)end->rss_bytes / 1048576, (double)result->settled.server.rss_bytes / 1048576);

@@ -34,7 +34,7 @@ struct conductor {
 };
 
 const struct scenario *const run_scenarios[] = {&scenario_pairs, &scenario_presence, &scenario_idle,  &scenario_storm, &scenario_churn,
-                                                &scenario_slow,  &scenario_mixed,    &scenario_verify, NULL};
+                                                &scenario_slow,  &scenario_mixed,    &scenario_verify, &scenario_die,    NULL};
 
 const struct scenario *run_scenario(const char *name)
 {
@@ -109,6 +109,7 @@ static void add_worker(struct conductor *conductor, const struct scenario *scena
 {
     const struct args *args = conductor->args;
     struct worker *worker = &conductor->workers[conductor->worker_count];
+    uint32_t others = args->user_count > 1 ? args->user_count - 1 : 1; // the last account is the observers' own
     CHECK(conductor->worker_count < WORKERS_MAX && sessions > 0);
     *worker = (struct worker){
         .args = args,
@@ -120,6 +121,8 @@ static void add_worker(struct conductor *conductor, const struct scenario *scena
         .client_count = sessions,
         .window = args->window > 0 ? args->window : scenario->window,
         .rate = rate,
+        .user_first = scenario == &scenario_observers ? args->user_count - 1 : 0,
+        .user_count = scenario == &scenario_observers ? 1 : conductor->result->scenario->observed ? others : args->user_count,
         .phase = &conductor->phase,
     };
     conductor->worker_count++;

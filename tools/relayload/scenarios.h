@@ -6,5 +6,6 @@ extern const struct scenario scenario_presence; // presence.c
 extern const struct scenario scenario_churn;    // churn.c
 extern const struct scenario scenario_idle;     // idle.c
 extern const struct scenario scenario_storm;    // storm.c
+extern const struct scenario scenario_die;      // storm.c
 extern const struct scenario scenario_mixed;    // only a name: run.c makes it of others
 extern const struct scenario scenario_verify;   // verify.c

@@ -1,4 +1,5 @@
-// storm: all sessions lose their connection at once and all come back, as after a relay's restart. Done when the last is authenticated.
+// storm: all sessions lose their connection at once and all come back, as after a relay's restart; done when the last is authenticated.
+// die: they do not come back; others are watched for --seconds.
 #include "shards/base/check.h"
 #include "tools/relayload/scenarios.h"
 #include <stdlib.h>
@@ -49,6 +50,20 @@ static uint64_t on_turn(struct worker *worker)
     return worker->seen_phase == PHASE_MEASURE ? worker_open_some(worker, worker->window) : WORKER_NEVER;
 }
 
+static void die_on_phase(struct worker *worker, enum phase phase)
+{
+    for (uint32_t i = 0; phase == PHASE_MEASURE && i < worker->client_count; i++)
+        worker_close(worker, &worker->clients[i], false);
+}
+
+static uint64_t die_on_turn(struct worker *worker)
+{
+    if (worker->seen_phase == PHASE_SETUP)
+        return worker_open_some(worker, SETUP_LOGINS);
+    worker->is_settled = worker->seen_phase == PHASE_SETTLE;
+    return WORKER_NEVER;
+}
+
 static void on_closed(struct worker *worker, struct client *client)
 {
     CHECK(client->worker == worker);
@@ -71,6 +86,21 @@ const struct scenario scenario_storm = {
     .on_event = on_event,
     .on_closed = on_closed,
     .on_turn = on_turn,
+    .finish = finish,
+};
+
+const struct scenario scenario_die = {
+    .name = "die",
+    .summary = "all sessions end at once and stay away; what others feel",
+    .observed = true,
+    .sessions = 1000,
+    .window = 1,
+    .start = start,
+    .on_phase = die_on_phase,
+    .on_ready = on_ready,
+    .on_event = on_event,
+    .on_closed = on_closed,
+    .on_turn = die_on_turn,
     .finish = finish,
 };
 

@@ -81,7 +81,7 @@ static bool create_clients(struct worker *worker)
         client->worker = worker;
         client->fd = -1;
         client->index = i;
-        client->user = (worker->index + i) % worker->args->user_count;
+        client->user = worker->user_first + (worker->index + i) % worker->user_count;
         client_create_key(client);
         uint32_t slot = key_slot(worker, &client->key);
         while (worker->by_key[slot])

@@ -44,6 +44,7 @@ struct worker {
     unsigned index;
     int cpu;                      // -1: not pinned
     uint32_t client_count, window, rate;
+    uint32_t user_first, user_count; // of args->users, in turn
     _Atomic int *phase;
     pthread_t thread;
 
