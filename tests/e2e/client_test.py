@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 
 from buckets import DATA_MAX, Key, connect, connected, disconnected, parse, send_data
-from harness import BIN, PASSWORD, RelayTest, environment, free_port, wait_for
+from harness import BIN, PASSWORD, RelayTest, environment, free_port
 
 LIMIT_S = 60
 
@@ -24,7 +24,10 @@ class ClientTest(RelayTest):
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
         super().tearDown()
 
     def folder(self, name):
@@ -39,9 +42,9 @@ class ClientTest(RelayTest):
                 file.write(base64.b64encode(data) + b"\n")
         return key
 
-    def client(self, name, *words, stdin=subprocess.PIPE, env=None):
+    def client(self, name, *words, env=None, stdout=subprocess.PIPE):
         argv = [os.path.join(BIN, "relayclient"), *words]
-        process = subprocess.Popen(argv, cwd=self.folder(name), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        process = subprocess.Popen(argv, cwd=self.folder(name), stdin=subprocess.PIPE, stdout=stdout, stderr=subprocess.PIPE,
                                    env=environment(env))
         self.processes.append(process)
         return process
@@ -55,13 +58,15 @@ class ClientTest(RelayTest):
         return process.returncode, out, err.decode()
 
     def transfer(self, data, *options):
-        receiver = self.command("one", "receive", self.keys[1])
-        sender = self.command("two", "send", self.keys[0], *options)
-        code, _, said = self.done(sender, data)
-        self.assertEqual(code, 0, said)
-        code, out, said = self.done(receiver)
-        self.assertEqual(code, 0, said)
-        return out
+        with tempfile.TemporaryFile(dir=self.directory) as output:
+            receiver = self.command("one", "receive", self.keys[1], stdout=output)
+            sender = self.command("two", "send", self.keys[0], *options)
+            code, _, said = self.done(sender, data)
+            self.assertEqual(code, 0, said)
+            code, _, said = self.done(receiver)
+            self.assertEqual(code, 0, said)
+            output.seek(0)
+            return output.read()
 
     def test_genkeys(self):
         """genkeys writes relay.key.public and relay.key.secret, base64 of 32 and 64 bytes; it does not overwrite."""
@@ -194,5 +199,4 @@ class ClientTest(RelayTest):
         self.assertIsNone(sender.poll())
         receiver = self.command("one", "receive", self.keys[1])
         self.assertEqual(self.done(receiver)[:2], (0, b"patience\n"))
-        wait_for("send to end", lambda: sender.poll() is not None)
-        self.assertEqual(sender.returncode, 0)
+        self.assertEqual(sender.wait(LIMIT_S), 0)
