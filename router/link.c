@@ -2,11 +2,6 @@
 // A link that is given up leaves the look-up table at once, and its record when all its mail has been answered.
 #include "router/internal.h"
 
-static struct link *link_at(const struct router *router, uint32_t index)
-{
-    return slab_at(&router->links, index);
-}
-
 // The link, or NULL if the handle is stale.
 static struct link *link_of(const struct router *router, struct handle handle)
 {
@@ -248,13 +243,8 @@ void link_grant_starved(struct router *router, uint32_t slot, struct effects *ou
     }
 }
 
-static void on_data(struct router *router, struct handle to, struct handle from, struct bytes payload, struct effects *out)
+static void deliver(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out)
 {
-    struct link *link = link_of(router, to);
-    if (link == NULL || link->state != LINK_LINKED || !handle_equal(link->peer, from)) {
-        mail_reply(router, MAIL_BOUNCE, from, to, out);
-        return;
-    }
     struct session *session = session_of_link(router, link);
     struct effect *effect = effect_add(out, EFFECT_DATA, link->session);
     effect->payload = payload;
@@ -265,9 +255,9 @@ static void on_data(struct router *router, struct handle to, struct handle from,
     if (link->owed < router->grant_bytes_min)
         return;
     if (session->queued_bytes < router->limits.queue_bytes_max)
-        grant(router, link, to.slot, out);
+        grant(router, link, index, out);
     else
-        starved_add(router, session, link, to.slot);
+        starved_add(router, session, link, index);
 }
 
 void link_send(struct router *router, uint32_t index, struct bytes payload, struct effects *out)
@@ -276,10 +266,20 @@ void link_send(struct router *router, uint32_t index, struct bytes payload, stru
     CHECK(link->state == LINK_LINKED && link->credit > 0);
     link->credit -= data_cost(payload.len);
     if (link->peer.shard == router->shard) {
-        on_data(router, link->peer, link_handle(router, index), payload, out);
+        struct link *peer = link_at(router, link->peer.slot);
+        CHECK(peer->generation == link->peer.generation && peer->state == LINK_LINKED); // on one shard both are or neither
+        deliver(router, peer, link->peer.slot, payload, out);
         return;
     }
     send_short(router, link, index, MAIL_DATA, 0, payload, out);
+}
+
+static void on_data(struct router *router, struct link *link, const struct mail *mail, struct bytes payload, struct effects *out)
+{
+    if (link != NULL && link->state == LINK_LINKED && handle_equal(link->peer, mail->from))
+        deliver(router, link, mail->to.slot, payload, out);
+    else
+        mail_reply(router, MAIL_BOUNCE, mail->from, mail->to, out);
 }
 
 static void on_bounce(struct router *router, const struct link *link, struct effects *out)
@@ -414,7 +414,7 @@ void link_mail(struct router *router, const struct mail *mail, struct bytes payl
     struct link *link = link_of(router, mail->to);
     switch (mail->type) {
     case MAIL_DATA:
-        on_data(router, mail->to, mail->from, payload, out);
+        on_data(router, link, mail, payload, out);
         break;
     case MAIL_CREDIT:
         on_credit(router, mail->to, mail->from, mail->number, out);
