@@ -140,6 +140,29 @@ struct router {
     size_t fifo_head, fifo_count, fifo_capacity;
 };
 
+// The next effect, with only kind and slot set.
+static inline struct effect *effect_add(struct effects *out, enum effect_kind kind, uint32_t slot)
+{
+    CHECK(out->count < out->max);
+    struct effect *effect = &out->items[out->count++];
+    effect->kind = (uint8_t)kind;
+    effect->slot = slot;
+    return effect;
+}
+
+// The slot's session; NULL: free.
+static inline struct session *session_at(const struct router *router, uint32_t slot)
+{
+    CHECK(slot < router->limits.sessions_max);
+    struct session *session = slab_find(&router->sessions, slot);
+    return session != NULL && session->state != SESSION_FREE ? session : NULL;
+}
+
+static inline struct link *link_at(const struct router *router, uint32_t index)
+{
+    return slab_at(&router->links, index);
+}
+
 // mail.c: sends to the own shard by the FIFO, to others by an effect. `mail->to_shard` and `type` are set.
 void mail_send(struct router *router, const struct mail *mail, struct effects *out);
 // A mail with neither account nor keys, from one link or session to another.
@@ -151,9 +174,7 @@ void mail_drain(struct router *router, struct effects *out);
 const char *mail_name(enum mail_type type); // static string
 
 // session.c
-struct effect *effect_add(struct effects *out, enum effect_kind kind, uint32_t slot);                  // only kind and slot are set
 void effect_event(struct effects *out, uint32_t slot, enum router_event event, const struct key *key); // key NULL: none
-struct session *session_at(const struct router *router, uint32_t slot);                                // NULL: free
 struct session *session_of(const struct router *router, struct handle session);                        // NULL: stale
 struct handle session_handle(const struct router *router, uint32_t slot);
 // A session waits for one thing at most; a second call replaces the first.

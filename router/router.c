@@ -59,7 +59,7 @@ void router_destroy(struct router *router)
     free(router);
 }
 
-static void begin(const struct router *router, const struct effects *out)
+static inline void begin(const struct router *router, const struct effects *out)
 {
     CHECK(router->fifo_count == 0);
     CHECK(out->count == 0 && out->max >= router->effects_max);
@@ -74,29 +74,32 @@ void router_enter(struct router *router, struct handle session, const struct key
     mail_drain(router, out);
 }
 
-// The slot's session if it may command now. NULL: *ret_verdict is the answer, and `forbidden` was told to a slot that has not entered.
-static struct session *commander(struct router *router, uint32_t slot, int forbidden, struct effects *out, enum router_verdict *ret_verdict)
+// The slot's session if it may command now, else NULL.
+static inline struct session *commander(struct router *router, uint32_t slot, const struct effects *out)
 {
     begin(router, out);
     struct session *session = session_at(router, slot);
-    if (session == NULL) {
-        if (forbidden >= 0)
-            effect_event(out, slot, (enum router_event)forbidden, NULL);
-        *ret_verdict = ROUTER_DONE;
+    if (session == NULL || session->state != SESSION_LIVE)
         return NULL;
-    }
-    CHECK(session->state != SESSION_LEAVING);
-    if (session->state != SESSION_LIVE) {
-        *ret_verdict = ROUTER_WAIT;
-        return NULL;
-    }
     if (session->wait != WAIT_NONE)
         session_wait_end(router, slot); // the caller tries again unasked: it waits anew if it must
     return session;
 }
 
+// The verdict for a slot without a commander: it waits for its welcome, or has not entered and is told `forbidden`.
+static enum router_verdict refuse(struct router *router, uint32_t slot, enum router_event forbidden, struct effects *out)
+{
+    const struct session *session = session_at(router, slot);
+    if (session == NULL) {
+        effect_event(out, slot, forbidden, NULL);
+        return ROUTER_DONE;
+    }
+    CHECK(session->state == SESSION_REGISTERING || session->state == SESSION_FENCED);
+    return ROUTER_WAIT;
+}
+
 // Whether a command that needs this shard must wait; then its session does.
-static bool must_wait_for(struct router *router, uint32_t slot, uint16_t shard)
+static inline bool must_wait_for(struct router *router, uint32_t slot, uint16_t shard)
 {
     if (!router->targets[shard].full)
         return false;
@@ -106,10 +109,9 @@ static bool must_wait_for(struct router *router, uint32_t slot, uint16_t shard)
 
 enum router_verdict router_connect(struct router *router, uint32_t slot, const struct key *peer, struct effects *out)
 {
-    enum router_verdict verdict;
-    struct session *session = commander(router, slot, ROUTER_CONNECT_FORBIDDEN, out, &verdict);
+    struct session *session = commander(router, slot, out);
     if (session == NULL)
-        return verdict;
+        return refuse(router, slot, ROUTER_CONNECT_FORBIDDEN, out);
     if (key_equal(&session->key, peer)) {
         effect_event(out, slot, ROUTER_CONNECT_SELF, peer);
         return ROUTER_DONE;
@@ -134,10 +136,10 @@ enum router_verdict router_connect(struct router *router, uint32_t slot, const s
 
 enum router_verdict router_disconnect(struct router *router, uint32_t slot, const struct key *peer, struct effects *out)
 {
-    enum router_verdict verdict;
-    const struct session *session = commander(router, slot, -1, out, &verdict);
-    if (session == NULL)
-        return verdict;
+    if (session_at(router, slot) == NULL)
+        return ROUTER_DONE;
+    if (commander(router, slot, out) == NULL)
+        return refuse(router, slot, ROUTER_CONNECT_FORBIDDEN, out);
     uint32_t index = link_find(router, slot, peer);
     if (index == SLAB_NONE)
         return ROUTER_DONE;
@@ -153,10 +155,9 @@ enum router_verdict router_disconnect(struct router *router, uint32_t slot, cons
 
 enum router_verdict router_send(struct router *router, uint32_t slot, const struct key *peer, struct bytes payload, struct effects *out)
 {
-    enum router_verdict verdict;
-    struct session *session = commander(router, slot, ROUTER_SEND_FORBIDDEN, out, &verdict);
+    struct session *session = commander(router, slot, out);
     if (session == NULL)
-        return verdict;
+        return refuse(router, slot, ROUTER_SEND_FORBIDDEN, out);
     uint32_t index = link_find(router, slot, peer);
     const struct link *link = index == SLAB_NONE ? NULL : slab_at(&router->links, index);
     if (link == NULL || link->state != LINK_LINKED) {

@@ -1,28 +1,12 @@
 // Sessions: registering, waiting, leaving; and the effects that reach them.
 #include "router/internal.h"
 
-struct effect *effect_add(struct effects *out, enum effect_kind kind, uint32_t slot)
-{
-    CHECK(out->count < out->max);
-    struct effect *effect = &out->items[out->count++];
-    effect->kind = (uint8_t)kind;
-    effect->slot = slot;
-    return effect;
-}
-
 void effect_event(struct effects *out, uint32_t slot, enum router_event event, const struct key *key)
 {
     struct effect *effect = effect_add(out, EFFECT_EVENT, slot);
     effect->event = (uint8_t)event;
     if (key != NULL)
         effect->key = *key;
-}
-
-struct session *session_at(const struct router *router, uint32_t slot)
-{
-    CHECK(slot < router->limits.sessions_max);
-    struct session *session = slab_find(&router->sessions, slot);
-    return session != NULL && session->state != SESSION_FREE ? session : NULL;
 }
 
 struct session *session_of(const struct router *router, struct handle handle)
