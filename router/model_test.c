@@ -475,7 +475,7 @@ static void run_seed(uint64_t seed)
     replay_seed = seed;
     model = (struct model){.random = seed * 0x2545f4914f6cdd1du + 1};
     uint16_t shards = (uint16_t)(1 + random_below(&model, WORLD_SHARDS_MAX));
-    model.slots = 1 + random_below(&model, shards < 3 ? SLOTS_MAX : 12 / shards);
+    model.slots = 1 + random_below(&model, shards < 3 ? SLOTS_MAX : 12u / shards);
     model.keys = 2 + random_below(&model, KEYS_MAX - 1);
     model.accounts = 1 + random_below(&model, ACCOUNTS_MAX);
     model.mail_percent = 20 + random_below(&model, 60);
