@@ -72,9 +72,8 @@ static bool looks_random(struct bytes message)
     uint32_t pairs = 0;
     if (message.len < SAMPLE)
         return false;
-    size_t stride = message.len / SAMPLE;
     for (size_t i = 0; i < SAMPLE; i++)
-        pairs += seen[message.ptr[i * stride]]++;
+        pairs += seen[message.ptr[i * message.len / SAMPLE]]++;
     CHECK(pairs <= SAMPLE * (SAMPLE - 1) / 2);
     return pairs < SAMPLE_PAIRS;
 }

@@ -13,7 +13,7 @@ struct deflate *deflate_create(void); // NULL when memory is short
 void deflate_destroy(struct deflate *deflate);
 
 // The answer to an offer (the client's Sec-WebSocket-Extensions, header values joined by ", "): the first acceptable one. Writes the
-// header value, "permessage-deflate; server_no_context_takeover; client_no_context_takeover", with "; server_max_window_bits=N" if asked for.
+// header value, "permessage-deflate; server_no_context_takeover; client_no_context_takeover", with "; server_max_window_bits=N" if asked.
 // Returns its length (a NUL follows) and the window for deflate_message; 0: nothing acceptable was offered (no extension then).
 // -1: the header is malformed (400). client_max_window_bits needs no answer: the inflater takes any window.
 int deflate_negotiate(struct bytes offer, char *ret_answer, size_t answer_max, uint8_t *ret_window_bits);

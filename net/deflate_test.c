@@ -174,6 +174,10 @@ static void test_sample(struct deflate *deflate)
             memset(message + i, 'x', i % 256 < 128 ? 4 : 0);
         CHECK(deflate_message(deflate, 15, bytes_of(message, len), packed, sizeof(packed)) > 0);
     }
+    fill(1, 2048); // what it does not see it does not know
+    for (size_t i = 0; i < 2048; i++)
+        message[i] = i % 4 == 0 ? message[i] : 'x';
+    CHECK(deflate_message(deflate, 15, bytes_of(message, 2048), packed, sizeof(packed)) == 0);
 }
 
 static void test_limits(struct deflate *deflate)

@@ -32,9 +32,10 @@ enum http_status {
 };
 
 // Parses a head from the start of buf. HTTP_INCOMPLETE: wait for more (buf shorter than HTTP_HEAD_MAX). HTTP_OK: *ret_request is filled and
-// *ret_len is the head's length with its empty line. Else the status to answer with before closing. Strict: bad or obs-fold header lines, NULs,
-// more than one Content-Length or Host, Transfer-Encoding with Content-Length, missing Host in 1.1 are 400. Transfer-Encoding alone and
-// methods unknown to http-parser are 501. Empty lines ahead of the request line are skipped. An error in a prefix is an error of the whole.
+// *ret_len is the head's length with its empty line. Else the status to answer with before closing. Strict: bad or folded header lines,
+// control bytes, more than one Content-Length or Host, Transfer-Encoding with Content-Length, missing Host in 1.1 are 400.
+// Transfer-Encoding alone and methods unknown to http-parser are 501. Empty lines ahead of the request line are skipped.
+// An error in a prefix is an error of the whole.
 enum http_status http_parse(struct bytes buf, struct http_request *ret_request, size_t *ret_len);
 
 // First value of a header by case-insensitive name; empty ptr NULL when absent. _joined: all its values, ", " between, into out (no NUL).

@@ -1,6 +1,6 @@
 // WebSocket frames (RFC 6455), without I/O. Server and client side. A pull parser over the caller's buffer: payload is unmasked in place
-// and handed out in pieces as it lies there, so nothing is copied or allocated. Only a frame head that is cut short and the
-// payload of a control frame are kept inside (WS_CONTROL_MAX bytes would bloat idle sessions, so control payload waits in the caller's buffer).
+// and handed out in pieces as it lies there, so nothing is copied or allocated. A frame head that is cut short and a control frame that
+// is not whole wait in the caller's buffer: to keep WS_CONTROL_MAX bytes inside would bloat idle sessions.
 #pragma once
 #include "shards/base/bytes.h"
 #include "shards/base/error.h"
