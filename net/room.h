@@ -23,6 +23,8 @@ struct room {
     // EFFECT_EVENT and EFFECT_DATA for this session.
     void (*on_event)(struct conn *conn, enum router_event event, const struct key *key);
     void (*on_data)(struct conn *conn, const struct key *sender, struct bytes payload);
+    // EFFECT_REPORT: what became of a datagram of this session. May be NULL for rooms that send none.
+    void (*on_report)(struct conn *conn, uint32_t token, enum router_report what);
     // The time limit that the room set with conn_room_deadline has passed. May be NULL.
     void (*on_deadline)(struct conn *conn);
     // Give back what the room holds for this connection. Called exactly once after on_open.

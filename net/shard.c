@@ -317,6 +317,10 @@ static void carry_out(struct shard *shard, const struct effect *effect)
     case EFFECT_RESUME:
         conn_resume(conn);
         break;
+    case EFFECT_REPORT:
+        if (conn->phase == CONN_OPEN && conn->room->on_report != NULL)
+            conn->room->on_report(conn, effect->token, effect->report);
+        break;
     case EFFECT_RELEASED:
         conn_released(conn);
         break;

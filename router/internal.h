@@ -25,7 +25,7 @@ enum session_state {
     SESSION_LEAVING, // its links are being taken down
 };
 
-enum session_wait { WAIT_NONE, WAIT_FENCE, WAIT_CREDIT, WAIT_SHARD, WAIT_PARTING };
+enum session_wait { WAIT_NONE, WAIT_FENCE, WAIT_CREDIT, WAIT_SHARD, WAIT_PARTING, WAIT_REPORT };
 
 struct session {
     struct key key;
@@ -46,6 +46,10 @@ struct session {
     uint32_t links_parting;        // given up, waiting for answers
     uint32_t last;                 // the link used last, or SLAB_NONE
     uint32_t starved;              // head of its links whose senders wait for credit
+    uint32_t datagrams_out;        // sent and not yet reported
+    uint32_t datagram_bytes_out;   // what they cost
+    uint32_t held, held_last;      // reports that wait until its queue has room, oldest first
+    uint32_t held_count;
 };
 
 enum link_state {
@@ -114,6 +118,14 @@ struct pair {
     struct handle asks[2]; // links, or none
 };
 
+// A datagram that a full receiver has taken: its sender is told when the queue has room.
+struct held {
+    uint32_t next; // first: the slab's while free
+    struct handle sender;
+    uint32_t token;
+    uint32_t cost;
+};
+
 _Static_assert(sizeof(struct session) <= 160, "session record budget");
 _Static_assert(sizeof(struct link) <= 128, "link record budget");
 
@@ -132,7 +144,7 @@ struct router {
     uint32_t members_count;
     uint32_t grant_bytes_min; // owed credit is returned in portions of at least this
     uint64_t data_delivered, data_bounced, data_lost;
-    struct slab sessions, links, owners, pairs, accounts, members;
+    struct slab sessions, links, owners, pairs, accounts, members, held;
     struct table link_table, owner_table, pair_table, account_table;
     struct target *targets; // one per shard
     uint8_t *marks;         // one per shard: scratch of the presence fan-out, all zero between uses
@@ -189,7 +201,15 @@ void session_unregister(struct router *router, uint32_t slot, struct effects *ou
 void session_try_release(struct router *router, uint32_t slot, struct effects *out);
 void session_check(const struct router *router);
 
+// datagram.c
+#define HELD_MAX 1024u // reports held for one receiver
+void datagram_send(struct router *router, uint32_t slot, const struct key *dest, uint32_t token, struct bytes payload, struct effects *out);
+void datagram_mail(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out);
+void datagram_release(struct router *router, uint32_t slot, enum router_report what, struct effects *out); // tells all that are held
+void datagram_check(const struct router *router);
+
 // directory.c, presence.c, pair.c: the homes.
+struct handle directory_holder(const struct router *router, const struct key *key); // none: nobody
 uint16_t directory_home(const struct router *router, const struct key *key);
 void directory_mail(struct router *router, const struct mail *mail, struct effects *out);
 void directory_check(const struct router *router);

@@ -7,7 +7,8 @@ size_t router_effects_max(const struct router_limits *limits)
 {
     // A leave yields per link UNASK and either PARTED or the local peer's Disconnected and RESUME. The last acknowledgement may let a
     // newcomer in: per member Exited, Entered both ways and two fences. Each mail in the FIFO at one time has its place here too.
-    return (size_t)limits->links_per_session_max * 3 + (size_t)limits->devices_per_account_max * 5 + 16;
+    // A leave or a drained queue also tells each held report.
+    return (size_t)limits->links_per_session_max * 3 + (size_t)limits->devices_per_account_max * 5 + HELD_MAX + 16;
 }
 
 struct router *router_create(uint16_t shard, uint16_t shard_count, const struct router_limits *limits, const struct hash_secret *secret)
@@ -28,6 +29,7 @@ struct router *router_create(uint16_t shard, uint16_t shard_count, const struct 
     slab_init(&router->pairs, sizeof(struct pair));
     slab_init(&router->accounts, sizeof(struct account));
     slab_init(&router->members, sizeof(struct member));
+    slab_init(&router->held, sizeof(struct held));
     router->targets = calloc(shard_count, sizeof(*router->targets));
     router->marks = calloc(shard_count, sizeof(*router->marks));
     if (router->targets == NULL || router->marks == NULL) {
@@ -49,6 +51,7 @@ void router_destroy(struct router *router)
     slab_fini(&router->pairs);
     slab_fini(&router->accounts);
     slab_fini(&router->members);
+    slab_fini(&router->held);
     table_fini(&router->link_table);
     table_fini(&router->owner_table);
     table_fini(&router->pair_table);
@@ -175,6 +178,29 @@ enum router_verdict router_send(struct router *router, uint32_t slot, const stru
     return ROUTER_DONE;
 }
 
+enum router_verdict router_datagram(struct router *router, uint32_t slot, const struct key *dest, uint32_t token, struct bytes payload,
+                                    struct effects *out)
+{
+    if (session_at(router, slot) == NULL) {
+        struct effect *effect = effect_add(out, EFFECT_REPORT, slot);
+        effect->report = ROUTER_ABSENT;
+        effect->token = token;
+        return ROUTER_DONE;
+    }
+    const struct session *session = commander(router, slot, out);
+    if (session == NULL)
+        return ROUTER_WAIT;
+    if (must_wait_for(router, slot, directory_home(router, dest)))
+        return ROUTER_WAIT;
+    if (session->datagrams_out >= ROUTER_DATAGRAMS_MAX || session->datagram_bytes_out >= router->limits.window_bytes) {
+        session_wait(router, slot, WAIT_REPORT);
+        return ROUTER_WAIT;
+    }
+    datagram_send(router, slot, dest, token, payload, out);
+    mail_drain(router, out);
+    return ROUTER_DONE;
+}
+
 void router_leave(struct router *router, uint32_t slot, struct effects *out)
 {
     begin(router, out);
@@ -186,6 +212,7 @@ void router_leave(struct router *router, uint32_t slot, struct effects *out)
     CHECK(session->state != SESSION_LEAVING);
     session_wait_end(router, slot);
     session->state = SESSION_LEAVING;
+    datagram_release(router, slot, ROUTER_ABSENT, out);
     for (uint32_t i = session->links; i != SLAB_NONE;) {
         const struct link *link = slab_at(&router->links, i);
         uint32_t next = link->next;
@@ -216,6 +243,9 @@ void router_written(struct router *router, uint32_t slot, size_t payload_bytes, 
     session->queued_bytes -= payload_bytes;
     if (session->starved != SLAB_NONE && session->queued_bytes <= router->limits.queue_bytes_max / 2)
         link_grant_starved(router, slot, out);
+    if (session->held != SLAB_NONE && session->queued_bytes <= router->limits.queue_bytes_max / 2)
+        datagram_release(router, slot, ROUTER_TAKEN, out);
+    mail_drain(router, out);
 }
 
 bool router_shard_full(struct router *router, uint16_t shard, bool full, struct effects *out)
@@ -249,4 +279,5 @@ void router_check(const struct router *router)
     directory_check(router);
     presence_check(router);
     pair_check(router);
+    datagram_check(router);
 }

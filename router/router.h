@@ -32,6 +32,13 @@ enum router_event {
     ROUTER_TOO_MANY_CONNECTIONS,  // links_per_session_max reached
 };
 
+// What became of a datagram.
+enum router_report {
+    ROUTER_TAKEN,     // it is in the receiver's queue, which has room for more
+    ROUTER_ABSENT,    // nobody holds the key, or the holder left before its queue had room: perhaps not delivered
+    ROUTER_CONGESTED, // too many senders wait for that receiver already: not delivered
+};
+
 // Mail between routers. `to` and `from` are links or sessions as each type says (router/mail.c keeps the table).
 enum mail_type {
     MAIL_REGISTER, MAIL_EVICT, MAIL_SUPERSEDED, MAIL_UNREGISTER,
@@ -39,6 +46,7 @@ enum mail_type {
     MAIL_EXIT_FENCE, MAIL_EXIT_ACK,
     MAIL_ASK, MAIL_UNASK, MAIL_UNASK_ACK, MAIL_OPEN, MAIL_ACCEPT, MAIL_REJECT, MAIL_CONFIRM, MAIL_PARTED, MAIL_PARTED_ACK,
     MAIL_DATA, MAIL_BOUNCE, MAIL_CREDIT,
+    MAIL_DATAGRAM, MAIL_FORWARD, MAIL_REPORT,
     MAIL_TYPE_COUNT
 };
 
@@ -63,17 +71,22 @@ enum effect_kind {
     EFFECT_CLOSE,    // close session `slot` with `error`; the caller then calls router_leave as for any close
     EFFECT_RESUME,   // session `slot` may be read again: repeat the command that got ROUTER_WAIT
     EFFECT_RELEASED, // session `slot` is gone everywhere: the slot may be reused, with another generation
+    EFFECT_REPORT,   // tell session `slot` what became of its datagram `token`: `report`
     EFFECT_MAIL,     // hand `mail` and `payload` to shard mail.to_shard, in order
 };
 
 struct effect {
     uint8_t kind;
-    uint8_t event; // enum router_event
+    union {
+        uint8_t event;  // enum router_event
+        uint8_t report; // enum router_report
+    };
     uint16_t error; // enum error
     uint32_t slot;
     struct bytes payload;
     union {
         struct key key;
+        uint32_t token;
         struct mail mail;
     };
 };
@@ -106,6 +119,13 @@ enum router_verdict router_connect(struct router *router, uint32_t slot, const s
 enum router_verdict router_disconnect(struct router *router, uint32_t slot, const struct key *peer, struct effects *out);
 enum router_verdict router_send(struct router *router, uint32_t slot, const struct key *peer, struct bytes payload,
                                 struct effects *out);
+
+// For rooms without connections: `payload` goes to whichever session holds `dest` when it gets there, by way of the key's home, as an
+// EFFECT_DATA. Exactly one EFFECT_REPORT with `token` follows while the sender stays. Order per sender and receiver is kept. A session may have
+// ROUTER_DATAGRAMS_MAX of them, and window_bytes, unreported; then ROUTER_WAIT. A slot that has not entered gets ROUTER_ABSENT.
+#define ROUTER_DATAGRAMS_MAX 64
+enum router_verdict router_datagram(struct router *router, uint32_t slot, const struct key *dest, uint32_t token, struct bytes payload,
+                                    struct effects *out);
 
 // The session's connection has ended or is being closed, whatever the reason: no further event, data or close is yielded for it.
 // Ends with EFFECT_RELEASED, in this call or a later router_mail. A slot that never entered is released at once.

@@ -83,7 +83,9 @@ void session_enter(struct router *router, struct handle handle, const struct key
                                 .wait = WAIT_FENCE,
                                 .links = SLAB_NONE,
                                 .last = SLAB_NONE,
-                                .starved = SLAB_NONE};
+                                .starved = SLAB_NONE,
+                                .held = SLAB_NONE,
+                                .held_last = SLAB_NONE};
     router->sessions_count++;
     mail_send(router,
               &(struct mail){.type = MAIL_REGISTER, .to_shard = directory_home(router, key), .from = handle, .account = account, .a = *key},
@@ -108,7 +110,7 @@ void session_try_release(struct router *router, uint32_t slot, struct effects *o
     CHECK(session->state == SESSION_LEAVING && session->wait == WAIT_NONE);
     if (session->links != SLAB_NONE)
         return;
-    CHECK(session->links_live == 0 && session->links_parting == 0 && session->starved == SLAB_NONE);
+    CHECK(session->links_live == 0 && session->links_parting == 0 && session->starved == SLAB_NONE && session->held == SLAB_NONE);
     session_unregister(router, slot, out);
     session->state = SESSION_FREE;
     CHECK(router->sessions_count > 0);
