@@ -220,13 +220,25 @@ uint16_t pair_home(const struct router *router, const struct key *a, const struc
 void pair_mail(struct router *router, const struct mail *mail, struct effects *out);
 void pair_check(const struct router *router);
 
-// link.c: links are named by index; `link_find` yields live ones only, or SLAB_NONE.
-uint32_t link_find(const struct router *router, uint32_t slot, const struct key *peer);
+// link.c: links are named by index. `link_find` yields live ones only, or SLAB_NONE; the last that was found needs no look-up.
+uint32_t link_look_up(const struct router *router, uint32_t slot, const struct key *peer);
+
+static inline uint32_t link_find(const struct router *router, struct session *session, uint32_t slot, const struct key *peer)
+{
+    CHECK(session->state == SESSION_LIVE);
+    if (session->last != SLAB_NONE && key_equal(&link_at(router, session->last)->peer_key, peer))
+        return session->last;
+    uint32_t index = link_look_up(router, slot, peer);
+    if (index != SLAB_NONE)
+        session->last = index;
+    return index;
+}
+
 void link_ask(struct router *router, uint32_t slot, const struct key *peer, uint16_t home, struct effects *out);
 // Takes a live link down; its session, unless it is leaving, is told Disconnected if it was linked.
 void link_give_up(struct router *router, uint32_t index, struct effects *out);
 // The link is linked and has credit.
-void link_send(struct router *router, uint32_t index, struct bytes payload, struct effects *out);
+void link_send(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out);
 void link_grant_starved(struct router *router, uint32_t slot, struct effects *out);
 void link_mail(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out);
 void link_check(const struct router *router);

@@ -15,7 +15,7 @@ static struct handle link_handle(const struct router *router, uint32_t index)
     return (struct handle){.slot = index, .generation = link_at(router, index)->generation, .shard = router->shard};
 }
 
-static struct session *session_of_link(const struct router *router, const struct link *link)
+static inline struct session *session_of_link(const struct router *router, const struct link *link)
 {
     struct session *session = slab_at(&router->sessions, link->session);
     CHECK(session->state == SESSION_LIVE || session->state == SESSION_LEAVING);
@@ -37,7 +37,7 @@ static uint64_t table_hash(const struct router *router, uint32_t slot, const str
     return hash_bytes(&router->secret, &name, sizeof(name));
 }
 
-static uint32_t look_up(const struct router *router, uint32_t slot, const struct key *peer)
+uint32_t link_look_up(const struct router *router, uint32_t slot, const struct key *peer)
 {
     struct table_cursor cursor = table_look(&router->link_table, table_hash(router, slot, peer));
     uint32_t index;
@@ -47,20 +47,6 @@ static uint32_t look_up(const struct router *router, uint32_t slot, const struct
             return index;
     }
     return SLAB_NONE;
-}
-
-uint32_t link_find(const struct router *router, uint32_t slot, const struct key *peer)
-{
-    struct session *session = slab_at(&router->sessions, slot);
-    CHECK(session->state == SESSION_LIVE);
-    if (session->last != SLAB_NONE && key_equal(&link_at(router, session->last)->peer_key, peer))
-        return session->last;
-    if (session->links_live == 0)
-        return SLAB_NONE;
-    uint32_t index = look_up(router, slot, peer);
-    if (index != SLAB_NONE)
-        session->last = index;
-    return index;
 }
 
 void link_ask(struct router *router, uint32_t slot, const struct key *peer, uint16_t home, struct effects *out)
@@ -186,7 +172,7 @@ void link_give_up(struct router *router, uint32_t index, struct effects *out)
 
 // --- data and credit -----------------------------------------------------------------------------------------------------------------
 
-static int32_t data_cost(size_t payload_bytes)
+static inline int32_t data_cost(size_t payload_bytes)
 {
     CHECK(payload_bytes <= DATA_BYTES_MAX);
     return payload_bytes < DATA_COST_BYTES_MIN ? (int32_t)DATA_COST_BYTES_MIN : (int32_t)payload_bytes;
@@ -243,7 +229,7 @@ void link_grant_starved(struct router *router, uint32_t slot, struct effects *ou
     }
 }
 
-static void deliver(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out)
+static inline void deliver(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out)
 {
     struct session *session = session_of_link(router, link);
     struct effect *effect = effect_add(out, EFFECT_DATA, link->session);
@@ -260,9 +246,8 @@ static void deliver(struct router *router, struct link *link, uint32_t index, st
         starved_add(router, session, link, index);
 }
 
-void link_send(struct router *router, uint32_t index, struct bytes payload, struct effects *out)
+void link_send(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out)
 {
-    struct link *link = link_at(router, index);
     CHECK(link->state == LINK_LINKED && link->credit > 0);
     link->credit -= data_cost(payload.len);
     if (link->peer.shard == router->shard) {
@@ -489,7 +474,7 @@ void link_check(const struct router *router)
         if (!is_live(link))
             continue;
         live++;
-        CHECK(look_up(router, link->session, &link->peer_key) == i);
+        CHECK(link_look_up(router, link->session, &link->peer_key) == i);
         if (link->state == LINK_LINKED && link->peer.shard == router->shard) {
             const struct link *peer = link_of(router, link->peer);
             CHECK(peer != NULL && peer->state == LINK_LINKED && handle_equal(peer->peer, link_handle(router, i)));

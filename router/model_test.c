@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "router/test_world.h"
+#include "router/world_test.h"
 #include "shards/base/check.h"
 
 #define SLOTS_MAX 6 // per shard

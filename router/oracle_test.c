@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "router/test_world.h"
+#include "router/world_test.h"
 #include "shards/base/check.h"
 
 #define SLOTS 9

@@ -119,7 +119,7 @@ enum router_verdict router_connect(struct router *router, uint32_t slot, const s
         effect_event(out, slot, ROUTER_CONNECT_SELF, peer);
         return ROUTER_DONE;
     }
-    if (link_find(router, slot, peer) != SLAB_NONE)
+    if (link_find(router, session, slot, peer) != SLAB_NONE)
         return ROUTER_DONE;
     if (session->links_live >= router->limits.links_per_session_max) {
         effect_event(out, slot, ROUTER_TOO_MANY_CONNECTIONS, peer);
@@ -141,9 +141,10 @@ enum router_verdict router_disconnect(struct router *router, uint32_t slot, cons
 {
     if (session_at(router, slot) == NULL)
         return ROUTER_DONE;
-    if (commander(router, slot, out) == NULL)
+    struct session *session = commander(router, slot, out);
+    if (session == NULL)
         return refuse(router, slot, ROUTER_CONNECT_FORBIDDEN, out);
-    uint32_t index = link_find(router, slot, peer);
+    uint32_t index = link_find(router, session, slot, peer);
     if (index == SLAB_NONE)
         return ROUTER_DONE;
     const struct link *link = slab_at(&router->links, index);
@@ -161,8 +162,8 @@ enum router_verdict router_send(struct router *router, uint32_t slot, const stru
     struct session *session = commander(router, slot, out);
     if (session == NULL)
         return refuse(router, slot, ROUTER_SEND_FORBIDDEN, out);
-    uint32_t index = link_find(router, slot, peer);
-    const struct link *link = index == SLAB_NONE ? NULL : slab_at(&router->links, index);
+    uint32_t index = link_find(router, session, slot, peer);
+    struct link *link = index == SLAB_NONE ? NULL : link_at(router, index);
     if (link == NULL || link->state != LINK_LINKED) {
         effect_event(out, slot, ROUTER_NO_SUCH_CONNECTION, peer);
         return ROUTER_DONE;
@@ -174,7 +175,7 @@ enum router_verdict router_send(struct router *router, uint32_t slot, const stru
         session->wait_link = index;
         return ROUTER_WAIT;
     }
-    link_send(router, index, payload, out);
+    link_send(router, link, index, payload, out);
     return ROUTER_DONE;
 }
 

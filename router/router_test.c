@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "router/internal.h"
-#include "router/test_world.h"
+#include "router/world_test.h"
 
 #define CLIENTS_MAX 8 // slots of one shard
 #define LOG_BYTES 4096

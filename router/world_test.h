@@ -1,5 +1,5 @@
-// Test only: several routers, and the mail between them kept in order per pair of shards and delivered when the test says so.
-// Only the bytes that travel are kept of a mail; the rest is poisoned.
+// Support of the tests here: several routers, and the mail between them kept in order per pair of shards and delivered when the test says
+// so. Only the bytes that travel are kept of a mail; the rest is poisoned.
 #pragma once
 #include "router/router.h"
 

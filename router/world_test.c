@@ -1,5 +1,5 @@
-// Test only. See test_world.h.
-#include "router/test_world.h"
+// Test only. See world_test.h.
+#include "router/world_test.h"
 
 #include <stdio.h>
 #include <stdlib.h>
