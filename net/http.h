@@ -2,9 +2,9 @@
 #pragma once
 #include "shards/base/bytes.h"
 
-#define HTTP_HEAD_MAX 8192   // a longer head: 431
-#define HTTP_HEADERS_MAX 64  // more fields: 431
-#define HTTP_BODY_MAX 65536  // longer: 413
+#define HTTP_HEAD_MAX 8192  // a longer head: 431
+#define HTTP_HEADERS_MAX 64 // more fields: 431
+#define HTTP_BODY_MAX 65536 // longer: 413
 
 enum http_method { HTTP_GET_, HTTP_HEAD_, HTTP_POST_, HTTP_OTHER_ };
 
@@ -16,19 +16,24 @@ struct http_header {
 struct http_request {
     enum http_method method;
     struct bytes method_text;
-    struct bytes path;        // before '?'; of an absolute target only its path ("/" if none)
-    struct bytes query;       // after '?', empty when none
-    unsigned minor_version;   // HTTP/1.minor
-    bool keep_alive;          // by version and Connection
-    bool upgrade;             // Connection has token upgrade and Upgrade has token websocket
-    uint64_t content_length;  // 0 when absent
+    struct bytes path;       // before '?'; of an absolute target only its path ("/" if none)
+    struct bytes query;      // after '?', empty when none
+    unsigned minor_version;  // HTTP/1.minor
+    bool keep_alive;         // by version and Connection
+    bool upgrade;            // Connection has token upgrade and Upgrade has token websocket
+    uint64_t content_length; // 0 when absent
     size_t header_count;
     struct http_header headers[HTTP_HEADERS_MAX];
 };
 
 enum http_status {
-    HTTP_INCOMPLETE = 0, HTTP_OK = 200, HTTP_BAD_REQUEST = 400, HTTP_PAYLOAD_TOO_LARGE = 413, HTTP_HEAD_TOO_LARGE = 431,
-    HTTP_NOT_IMPLEMENTED = 501, HTTP_VERSION_UNSUPPORTED = 505
+    HTTP_INCOMPLETE = 0,
+    HTTP_OK = 200,
+    HTTP_BAD_REQUEST = 400,
+    HTTP_PAYLOAD_TOO_LARGE = 413,
+    HTTP_HEAD_TOO_LARGE = 431,
+    HTTP_NOT_IMPLEMENTED = 501,
+    HTTP_VERSION_UNSUPPORTED = 505
 };
 
 // Parses a head from the start of buf. HTTP_INCOMPLETE: wait for more (buf shorter than HTTP_HEAD_MAX). HTTP_OK: *ret_request is filled and

@@ -7,8 +7,8 @@ struct conn;
 
 struct room {
     const char *name;
-    bool whole_messages;    // input gets whole messages (else pieces as they arrive)
-    bool text_taken;        // false: text messages are closed with ERROR_WS_TEXT_REFUSED
+    bool whole_messages;          // input gets whole messages (else pieces as they arrive)
+    bool text_taken;              // false: text messages are closed with ERROR_WS_TEXT_REFUSED
     bool answers_close_with_code; // echo the peer's close code (RFC 6455 5.5.1)
     uint64_t message_bytes_max;   // WebSocket message, as sent
     uint64_t inflated_bytes_max;  // WebSocket message, inflated
@@ -34,8 +34,8 @@ struct room {
 // Where HTTP leads to a room: an exact path, or one and everything below it.
 struct route {
     const char *path;
-    bool below;  // also path/...
-    bool login;  // HTTP Basic by the accounts node first
+    bool below; // also path/...
+    bool login; // HTTP Basic by the accounts node first
     const struct room *room;
 };
 

@@ -11,7 +11,8 @@ static uint32_t cost_of(size_t payload_len)
 
 static void report(struct router *router, struct handle sender, uint32_t token, uint32_t cost, enum router_report what, struct effects *out)
 {
-    struct mail mail = {.type = MAIL_REPORT, .flags = (uint8_t)what, .to_shard = sender.shard, .number = token, .to = sender, .account = cost};
+    struct mail mail = {
+        .type = MAIL_REPORT, .flags = (uint8_t)what, .to_shard = sender.shard, .number = token, .to = sender, .account = cost};
     mail_send(router, &mail, out);
 }
 

@@ -52,7 +52,8 @@ static const struct mail_row {
     // from the session, number the token, a its key, b the receiver's: to the home of b, and on to the session that holds it
     [MAIL_DATAGRAM] = {"DATAGRAM", PARTY_DATAGRAM, WIRE_KEYS},
     [MAIL_FORWARD] = {"FORWARD", PARTY_DATAGRAM, WIRE_KEY},
-    [MAIL_REPORT] = {"REPORT", PARTY_DATAGRAM, WIRE_KEY}, // to the session, number the token, account the cost, flags the enum router_report
+    [MAIL_REPORT] = {"REPORT", PARTY_DATAGRAM,
+                     WIRE_KEY}, // to the session, number the token, account the cost, flags the enum router_report
 };
 
 size_t mail_wire_bytes(enum mail_type type)
