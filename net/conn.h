@@ -36,7 +36,7 @@ struct conn {
     bool waits_flushed; // resumed when `out` is empty
     bool entered;       // the router knows the slot (router_leave is due at the end)
     bool released;      // EFFECT_RELEASED has come (or never entered)
-    bool close_received, close_sent, read_ended, write_ended, keep_alive, deflate;
+    bool close_received, close_sent, read_ended, write_ended, write_failed, keep_alive, deflate;
     uint8_t deflate_bits; // window of outgoing compressed messages
     uint8_t pings_sent;   // since the last input
     bool stalled;         // output waits for the peer since stalled_ns

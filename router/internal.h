@@ -25,7 +25,7 @@ enum session_state {
     SESSION_LEAVING, // its links are being taken down
 };
 
-enum session_wait { WAIT_NONE, WAIT_FENCE, WAIT_CREDIT, WAIT_SHARD, WAIT_PARTING, WAIT_REPORT };
+enum session_wait { WAIT_NONE, WAIT_FENCE, WAIT_CREDIT, WAIT_SHARD, WAIT_PARTING, WAIT_REPORT, WAIT_ANSWER };
 
 struct session {
     struct key key;
@@ -39,7 +39,7 @@ struct session {
     int32_t fences; // WELCOME adds, FENCE_ACK takes: an answer may overtake the WELCOME
     uint16_t wait_shard;
     uint16_t unused_2;
-    uint32_t wait_link;            // of WAIT_CREDIT
+    uint32_t wait_link;            // of WAIT_CREDIT and WAIT_ANSWER
     uint32_t wait_prev, wait_next; // in the list of wait_shard
     uint32_t links;                // head of its links
     uint32_t links_live;           // asked, half or linked
@@ -72,8 +72,9 @@ struct link {
     int32_t credit; // what may be sent; a message may overdraw it
     uint32_t owed;  // received and not yet granted back
     uint32_t starved_next, starved_prev;
-    uint8_t starved; // is in its session's starved list
-    uint8_t unused[3];
+    uint8_t starved;   // is in its session's starved list
+    uint8_t undecided; // asked, and not yet known whether the other had asked already: data must wait for that
+    uint8_t unused[2];
     struct handle peer; // the other half, from HALF on
     struct key peer_key;
 };

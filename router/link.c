@@ -61,6 +61,7 @@ void link_ask(struct router *router, uint32_t slot, const struct key *peer, uint
                           .generation = generation == 0 ? 1 : generation,
                           .session = slot,
                           .state = LINK_ASKED,
+                          .undecided = 1,
                           .pair_home = home,
                           .starved_next = SLAB_NONE,
                           .starved_prev = SLAB_NONE,
@@ -97,6 +98,15 @@ static void starved_remove(struct router *router, struct session *session, struc
         link_at(router, link->starved_prev)->starved_next = link->starved_next;
     if (link->starved_next != SLAB_NONE)
         link_at(router, link->starved_next)->starved_prev = link->starved_prev;
+}
+
+// It is known now whether the connection came about; data may have waited for that.
+static void decided(struct router *router, struct link *link, uint32_t index, struct effects *out)
+{
+    link->undecided = 0;
+    const struct session *session = session_of_link(router, link);
+    if (session->wait == WAIT_ANSWER && session->wait_link == index)
+        session_resume(router, link->session, out);
 }
 
 // Leaves LINKED, in which alone credit means something; wakes its session if it waits for that.
@@ -302,6 +312,7 @@ static void link_up(struct router *router, struct handle self, struct handle pee
     link->owed = owed;
     if (!untold)
         effect_event(out, link->session, ROUTER_CONNECTED, &link->peer_key);
+    decided(router, link, self.slot, out);
     if (owed > 0 && session->queued_bytes < router->limits.queue_bytes_max)
         grant(router, link, self.slot, out);
     else if (owed > 0)
@@ -369,6 +380,7 @@ static void on_reject(struct router *router, struct link *link, const struct mai
     if (link->state == LINK_HALF) {
         link->state = LINK_ASKED;
         link->owed = 0;
+        decided(router, link, mail->to.slot, out);
     } else if (link->state == LINK_CANCELLED) {
         link->state = LINK_PARTING;
         try_free(router, link, mail->to.slot, out);
@@ -406,6 +418,11 @@ void link_mail(struct router *router, const struct mail *mail, struct bytes payl
         break;
     case MAIL_BOUNCE:
         on_bounce(router, link, out);
+        break;
+    case MAIL_ASKED:
+        CHECK(link != NULL); // UNASK_ACK comes later
+        if (link->state == LINK_ASKED)
+            decided(router, link, mail->to.slot, out);
         break;
     case MAIL_OPEN:
         on_open(router, link, mail, out);

@@ -37,6 +37,7 @@ static const struct mail_row {
     [MAIL_EXIT_ACK] = {"EXIT_ACK", PARTY_DIRECTORY, WIRE_KEY},
     // from the link, a its own key, b its peer's; the answer to the link
     [MAIL_ASK] = {"ASK", PARTY_PAIR, WIRE_KEYS},
+    [MAIL_ASKED] = {"ASKED", PARTY_LINK, WIRE_SHORT}, // to the link: the other has not asked yet
     [MAIL_UNASK] = {"UNASK", PARTY_PAIR, WIRE_KEYS},
     [MAIL_UNASK_ACK] = {"UNASK_ACK", PARTY_LINK, WIRE_SHORT},
     // to the link, from the link that is or becomes its peer; number of ACCEPT and CONFIRM: the credit to start with

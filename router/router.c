@@ -165,6 +165,11 @@ enum router_verdict router_send(struct router *router, uint32_t slot, const stru
     uint32_t index = link_find(router, session, slot, peer);
     struct link *link = index == SLAB_NONE ? NULL : link_at(router, index);
     if (link == NULL || link->state != LINK_LINKED) {
+        if (link != NULL && link->undecided) { // a Connect just before it may have connected: the answer is under way
+            session_wait(router, slot, WAIT_ANSWER);
+            session->wait_link = index;
+            return ROUTER_WAIT;
+        }
         effect_event(out, slot, ROUTER_NO_SUCH_CONNECTION, peer);
         return ROUTER_DONE;
     }

@@ -56,6 +56,7 @@ enum mail_type {
     MAIL_EXIT_FENCE,
     MAIL_EXIT_ACK,
     MAIL_ASK,
+    MAIL_ASKED,
     MAIL_UNASK,
     MAIL_UNASK_ACK,
     MAIL_OPEN,

@@ -356,6 +356,7 @@ static void begin_asked(struct fixture *f, const char *name, struct key *ret_a, 
     begin_two(f, name, 0, ret_a, ret_b);
     connect(f, 1, 0, *ret_a);
     mail(f, 1, 0, MAIL_ASK);
+    mail(f, 0, 1, MAIL_ASKED);
 }
 
 static void test_connect_two(struct fixture *f)
@@ -372,6 +373,32 @@ static void test_connect_two(struct fixture *f)
     mail(f, 1, 0, MAIL_DATA);
     expect(f, 0, 0, "dB=hello");
     CHECK(counts(f, 0).data_delivered == 1);
+    end(f);
+}
+
+// Connect and SendData in one go (the original's client does so): the data waits until it is known whether the other has asked.
+static void test_data_behind_connect(struct fixture *f)
+{
+    struct key a, b;
+    begin_asked(f, "data right behind a Connect", &a, &b);
+    connect(f, 0, 0, b); // HALF at once: the home is here
+    CHECK(send_text(f, 0, 0, b, "early") == ROUTER_WAIT);
+    mail(f, 0, 1, MAIL_ACCEPT);
+    mail(f, 1, 0, MAIL_CONFIRM);
+    expect(f, 0, 0, "cB resume");
+    CHECK(send_text(f, 0, 0, b, "early") == ROUTER_DONE);
+    mail(f, 0, 1, MAIL_DATA);
+    expect(f, 1, 0, "cA dA=early");
+    end(f);
+
+    begin_two(f, "data behind a Connect that nobody answers", 0, &a, &b);
+    connect(f, 1, 0, a);
+    CHECK(send_text(f, 1, 0, a, "x") == ROUTER_WAIT);
+    mail(f, 1, 0, MAIL_ASK);
+    mail(f, 0, 1, MAIL_ASKED);
+    expect(f, 1, 0, "resume");
+    CHECK(send_text(f, 1, 0, a, "x") == ROUTER_DONE);
+    expect(f, 1, 0, "Enone");
     end(f);
 }
 
@@ -689,6 +716,7 @@ int main(void)
         test_link_limit,
         test_credit,
         test_connect_two,
+        test_data_behind_connect,
         test_accept_to_gone,
         test_accept_to_leaving,
         test_cancel_while_half,
