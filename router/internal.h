@@ -25,7 +25,7 @@ enum session_state {
     SESSION_LEAVING, // its links are being taken down
 };
 
-enum session_wait { WAIT_NONE, WAIT_FENCE, WAIT_CREDIT, WAIT_SHARD, WAIT_PARTING, WAIT_REPORT };
+enum session_wait { WAIT_NONE, WAIT_FENCE, WAIT_CREDIT, WAIT_ANSWER, WAIT_SHARD, WAIT_PARTING, WAIT_REPORT };
 
 struct session {
     struct key key;
@@ -39,7 +39,7 @@ struct session {
     int32_t fences; // WELCOME adds, FENCE_ACK takes: an answer may overtake the WELCOME
     uint16_t wait_shard;
     uint16_t unused_2;
-    uint32_t wait_link;            // of WAIT_CREDIT
+    uint32_t wait_link;            // of WAIT_CREDIT, WAIT_ANSWER
     uint32_t wait_prev, wait_next; // in the list of wait_shard
     uint32_t links;                // head of its links
     uint32_t links_live;           // asked, half or linked
@@ -72,8 +72,9 @@ struct link {
     int32_t credit; // what may be sent; a message may overdraw it
     uint32_t owed;  // received and not yet granted back
     uint32_t starved_next, starved_prev;
-    uint8_t starved; // is in its session's starved list
-    uint8_t unused[3];
+    uint8_t starved;  // is in its session's starved list
+    uint8_t answered; // ASK was: ALONE or OPEN came
+    uint8_t unused[2];
     struct handle peer; // the other half, from HALF on
     struct key peer_key;
 };
@@ -237,6 +238,8 @@ static inline uint32_t link_find(const struct router *router, struct session *se
 void link_ask(struct router *router, uint32_t slot, const struct key *peer, uint16_t home, struct effects *out);
 // Takes a live link down; its session, unless it is leaving, is told Disconnected if it was linked.
 void link_give_up(struct router *router, uint32_t index, struct effects *out);
+// Whether the link, which is live, still waits to hear if the other has asked: what its session sends meanwhile must wait too.
+bool link_is_opening(const struct router *router, uint32_t index);
 // The link is linked and has credit.
 void link_send(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out);
 void link_grant_starved(struct router *router, uint32_t slot, struct effects *out);

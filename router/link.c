@@ -99,6 +99,21 @@ static void starved_remove(struct router *router, struct session *session, struc
         link_at(router, link->starved_next)->starved_prev = link->starved_prev;
 }
 
+bool link_is_opening(const struct router *router, uint32_t index)
+{
+    const struct link *link = link_at(router, index);
+    CHECK(is_live(link));
+    return link->state == LINK_HALF || (link->state == LINK_ASKED && !link->answered);
+}
+
+// The link has stopped opening: its session may wait for that.
+static void wake_sender(struct router *router, const struct link *link, uint32_t index, struct effects *out)
+{
+    const struct session *session = session_of_link(router, link);
+    if (session->wait == WAIT_ANSWER && session->wait_link == index)
+        session_resume(router, link->session, out);
+}
+
 // Leaves LINKED, in which alone credit means something; wakes its session if it waits for that.
 static void unlink_peer(struct router *router, struct link *link, uint32_t index, enum link_state state, struct effects *out)
 {
@@ -302,6 +317,7 @@ static void link_up(struct router *router, struct handle self, struct handle pee
     link->owed = owed;
     if (!untold)
         effect_event(out, link->session, ROUTER_CONNECTED, &link->peer_key);
+    wake_sender(router, link, self.slot, out);
     if (owed > 0 && session->queued_bytes < router->limits.queue_bytes_max)
         grant(router, link, self.slot, out);
     else if (owed > 0)
@@ -316,9 +332,19 @@ static void send_credit(struct router *router, enum mail_type type, const struct
               out);
 }
 
+static void on_alone(struct router *router, struct link *link, uint32_t index, struct effects *out)
+{
+    CHECK(link != NULL && !link->answered);
+    link->answered = 1;
+    if (link->state == LINK_ASKED)
+        wake_sender(router, link, index, out);
+}
+
 static void on_open(struct router *router, struct link *link, const struct mail *mail, struct effects *out)
 {
     // A link that is linked already was opened by a newer half of its peer: this one is gone.
+    if (link != NULL)
+        link->answered = 1;
     if (link == NULL || link->state != LINK_ASKED)
         return;
     uint32_t credit = first_credit(router, link);
@@ -369,6 +395,7 @@ static void on_reject(struct router *router, struct link *link, const struct mai
     if (link->state == LINK_HALF) {
         link->state = LINK_ASKED;
         link->owed = 0;
+        wake_sender(router, link, mail->to.slot, out);
     } else if (link->state == LINK_CANCELLED) {
         link->state = LINK_PARTING;
         try_free(router, link, mail->to.slot, out);
@@ -406,6 +433,9 @@ void link_mail(struct router *router, const struct mail *mail, struct bytes payl
         break;
     case MAIL_BOUNCE:
         on_bounce(router, link, out);
+        break;
+    case MAIL_ALONE:
+        on_alone(router, link, mail->to.slot, out);
         break;
     case MAIL_OPEN:
         on_open(router, link, mail, out);

@@ -39,6 +39,7 @@ static const struct mail_row {
     [MAIL_ASK] = {"ASK", PARTY_PAIR, WIRE_KEYS},
     [MAIL_UNASK] = {"UNASK", PARTY_PAIR, WIRE_KEYS},
     [MAIL_UNASK_ACK] = {"UNASK_ACK", PARTY_LINK, WIRE_SHORT},
+    [MAIL_ALONE] = {"ALONE", PARTY_LINK, WIRE_SHORT}, // the answer to ASK while the other has not asked; else it is OPEN
     // to the link, from the link that is or becomes its peer; number of ACCEPT and CONFIRM: the credit to start with
     [MAIL_OPEN] = {"OPEN", PARTY_LINK, WIRE_SHORT},
     [MAIL_ACCEPT] = {"ACCEPT", PARTY_LINK, WIRE_SHORT},

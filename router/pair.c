@@ -54,6 +54,8 @@ static void on_ask(struct router *router, const struct mail *mail, struct effect
     pair->asks[side] = mail->from;
     if (!handle_is_none(pair->asks[1 - side]))
         mail_reply(router, MAIL_OPEN, mail->from, pair->asks[1 - side], out);
+    else
+        mail_reply(router, MAIL_ALONE, mail->from, mail->from, out);
 }
 
 static void on_unask(struct router *router, const struct mail *mail, struct effects *out)

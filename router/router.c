@@ -157,6 +157,18 @@ enum router_verdict router_disconnect(struct router *router, uint32_t slot, cons
     return ROUTER_DONE;
 }
 
+// Clients send Connect and SendData at once: until the Connect has its answer, the data waits.
+static enum router_verdict send_unlinked(struct router *router, uint32_t slot, uint32_t index, const struct key *peer, struct effects *out)
+{
+    if (index != SLAB_NONE && link_is_opening(router, index)) {
+        session_wait(router, slot, WAIT_ANSWER);
+        ((struct session *)slab_at(&router->sessions, slot))->wait_link = index;
+        return ROUTER_WAIT;
+    }
+    effect_event(out, slot, ROUTER_NO_SUCH_CONNECTION, peer);
+    return ROUTER_DONE;
+}
+
 enum router_verdict router_send(struct router *router, uint32_t slot, const struct key *peer, struct bytes payload, struct effects *out)
 {
     struct session *session = commander(router, slot, out);
@@ -164,10 +176,8 @@ enum router_verdict router_send(struct router *router, uint32_t slot, const stru
         return refuse(router, slot, ROUTER_SEND_FORBIDDEN, out);
     uint32_t index = link_find(router, session, slot, peer);
     struct link *link = index == SLAB_NONE ? NULL : link_at(router, index);
-    if (link == NULL || link->state != LINK_LINKED) {
-        effect_event(out, slot, ROUTER_NO_SUCH_CONNECTION, peer);
-        return ROUTER_DONE;
-    }
+    if (link == NULL || link->state != LINK_LINKED)
+        return send_unlinked(router, slot, index, peer, out);
     if (must_wait_for(router, slot, link->peer.shard))
         return ROUTER_WAIT;
     if (link->credit <= 0) {

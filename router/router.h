@@ -58,6 +58,7 @@ enum mail_type {
     MAIL_ASK,
     MAIL_UNASK,
     MAIL_UNASK_ACK,
+    MAIL_ALONE,
     MAIL_OPEN,
     MAIL_ACCEPT,
     MAIL_REJECT,

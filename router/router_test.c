@@ -356,6 +356,7 @@ static void begin_asked(struct fixture *f, const char *name, struct key *ret_a, 
     begin_two(f, name, 0, ret_a, ret_b);
     connect(f, 1, 0, *ret_a);
     mail(f, 1, 0, MAIL_ASK);
+    mail(f, 0, 1, MAIL_ALONE);
 }
 
 static void test_connect_two(struct fixture *f)
@@ -372,6 +373,44 @@ static void test_connect_two(struct fixture *f)
     mail(f, 1, 0, MAIL_DATA);
     expect(f, 0, 0, "dB=hello");
     CHECK(counts(f, 0).data_delivered == 1);
+    end(f);
+}
+
+static void test_send_behind_connect(struct fixture *f)
+{
+    struct key a, b;
+    begin_two(f, "SendData behind Connect waits for the answer", 0, &a, &b);
+    connect(f, 1, 0, a);
+    CHECK(send_text(f, 1, 0, a, "early") == ROUTER_WAIT);
+    mail(f, 1, 0, MAIL_ASK);
+    mail(f, 0, 1, MAIL_ALONE);
+    expect(f, 1, 0, "resume");
+    send_text(f, 1, 0, a, "early");
+    expect(f, 1, 0, "Enone");
+    connect(f, 0, 0, b);
+    CHECK(send_text(f, 0, 0, b, "hello") == ROUTER_WAIT); // HALF
+    mail(f, 0, 1, MAIL_ACCEPT);
+    mail(f, 1, 0, MAIL_CONFIRM);
+    expect(f, 0, 0, "cB resume");
+    CHECK(send_text(f, 0, 0, b, "hello") == ROUTER_DONE);
+    mail(f, 0, 1, MAIL_DATA);
+    expect(f, 1, 0, "cA dA=hello");
+    end(f);
+}
+
+static void test_send_behind_rejected_connect(struct fixture *f)
+{
+    struct key a, b;
+    begin_asked(f, "SendData behind a Connect that is rejected", &a, &b);
+    connect(f, 0, 0, b);
+    disconnect(f, 1, 0, a);
+    CHECK(send_text(f, 0, 0, b, "x") == ROUTER_WAIT);
+    mail(f, 0, 1, MAIL_ACCEPT);
+    mail(f, 1, 0, MAIL_UNASK);
+    mail(f, 1, 0, MAIL_REJECT);
+    expect(f, 0, 0, "resume");
+    send_text(f, 0, 0, b, "x");
+    expect(f, 0, 0, "Enone");
     end(f);
 }
 
@@ -689,6 +728,8 @@ int main(void)
         test_link_limit,
         test_credit,
         test_connect_two,
+        test_send_behind_connect,
+        test_send_behind_rejected_connect,
         test_accept_to_gone,
         test_accept_to_leaving,
         test_cancel_while_half,

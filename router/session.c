@@ -190,6 +190,10 @@ static void check_one(const struct router *router, const struct session *session
         const struct link *link = slab_at(&router->links, session->wait_link);
         CHECK(link->session == slot && link->state == LINK_LINKED && link->credit <= 0);
     }
+    if (session->wait == WAIT_ANSWER) {
+        const struct link *link = slab_at(&router->links, session->wait_link);
+        CHECK(link->session == slot && link_is_opening(router, session->wait_link));
+    }
 }
 
 void session_check(const struct router *router)
