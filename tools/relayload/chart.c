@@ -7,7 +7,7 @@
 #define WIDTH 760.0
 #define HEIGHT 260.0
 #define LEFT 70.0
-#define RIGHT 16.0
+#define RIGHT 30.0
 #define TOP 10.0
 #define BOTTOM 34.0
 

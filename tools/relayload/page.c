@@ -16,7 +16,7 @@ static const char style[] =
     "--s3:#8a5cd1}\n"
     "@media(prefers-color-scheme:dark){:root{--paper:#1a1a19;--ink:#f1f0ec;--dim:#a09f99;--grid:#353431;--s0:#3987e5;--s1:#d95926;"
     "--s2:#199e70;--s3:#9a72dd}}\n"
-    "body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:800px;margin:2rem auto;padding:0 1rem}\n"
+    "body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2rem auto;padding:0 1rem}\n"
     "h1{font-size:1.4rem}figure{margin:2rem 0}figcaption{font-weight:600}figcaption span,.legend,dt{color:var(--dim);font-weight:400}\n"
     ".legend{margin:.2rem 0}.legend span{margin-right:1.2rem}.legend i{display:inline-block;width:14px;height:3px;margin-right:6px;"
     "vertical-align:middle}\n"
@@ -24,7 +24,7 @@ static const char style[] =
     ".x{text-anchor:middle}.grid{stroke:var(--grid)}polyline{fill:none;stroke-width:2;stroke-linejoin:round}\n"
     "polyline.s0{stroke:var(--s0)}polyline.s1{stroke:var(--s1)}polyline.s2{stroke:var(--s2)}polyline.s3{stroke:var(--s3)}\n"
     "i.s0{background:var(--s0)}i.s1{background:var(--s1)}i.s2{background:var(--s2)}i.s3{background:var(--s3)}\n"
-    "pre{overflow-x:auto;font-size:13px}.failed{color:var(--s1);font-weight:600}\n";
+    "pre{overflow-x:auto;font-size:12px}.failed{color:var(--s1);font-weight:600}\n";
 
 // Text of ours and of the relay's (close reasons): escaped either way.
 static void print_escaped(const char *text, FILE *out)

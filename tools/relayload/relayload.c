@@ -1,6 +1,7 @@
 // relayload: load on a relay that speaks Buckets v1, and what came of it. Targets nothing but what it was told.
 #include "shards/base/check.h"
 #include "tools/relayload/args.h"
+#include "tools/relayload/here.h"
 #include "tools/relayload/page.h"
 #include "tools/relayload/report.h"
 #include "tools/relayload/run.h"
@@ -46,7 +47,7 @@ int main(int argc, char **argv)
         fputs("relayload: libsodium does not start\n", stderr);
         return 1;
     }
-    int status = args_resolve(&args) ? run_scenario_and_report(&args) : 1;
+    int status = args.here ? here_run(&args) : args_resolve(&args) ? run_scenario_and_report(&args) : 1;
     args_free(&args);
     return status;
 }
