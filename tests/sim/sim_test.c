@@ -398,6 +398,7 @@ static void run_seed(uint64_t seed)
     steps = 0;
     choose_config();
     open_world();
+    reweigh();
     sim_trace("%u shards, %u clients, %u keys, %u accounts, payload %u, queue %u, window %u", (unsigned)sim_config.shard_count, sim_config.clients,
               sim_config.keys, sim_config.accounts, sim_config.payload_bytes_max, sim_config.limits.router.queue_bytes_max,
               sim_config.limits.router.window_bytes);
