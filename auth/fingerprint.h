@@ -13,7 +13,14 @@ struct fingerprint {
 };
 
 // What is hashed; the same bytes of another kind have another fingerprint.
-enum fingerprint_kind { FINGERPRINT_CREDENTIALS = 1, FINGERPRINT_USER, FINGERPRINT_ADDRESS, FINGERPRINT_ACCOUNT, FINGERPRINT_STATE, FINGERPRINT_USAGE };
+enum fingerprint_kind {
+    FINGERPRINT_CREDENTIALS = 1,
+    FINGERPRINT_USER,
+    FINGERPRINT_ADDRESS,
+    FINGERPRINT_ACCOUNT,
+    FINGERPRINT_STATE,
+    FINGERPRINT_USAGE,
+};
 
 void fingerprint_secret_create(struct fingerprint_secret *ret_secret); // any thread
 // Of the pair (a, b); b may be empty. Any thread.

@@ -13,11 +13,16 @@ _Static_assert(PASSWORD_HASH_MAX == crypto_pwhash_STRBYTES, "room for libsodium'
 
 const char password_dummy[] = "$argon2id$v=19$m=9765,t=3,p=1$rk7RbPXy5YAkd0DbafH4ew$lyN4VCZemhoOQxwDcDBm8AAAAAAAAAAAAAAAAAAAAAA";
 
+// libsodium wants a pointer even to nothing.
+static const char *text_of(struct bytes password)
+{
+    return password.len == 0 ? "" : (const char *)password.ptr;
+}
+
 bool password_hash(struct bytes password, char ret_hash[PASSWORD_HASH_MAX])
 {
     CHECK(ret_hash != NULL);
-    return crypto_pwhash_str_alg(ret_hash, (const char *)password.ptr, password.len, PASSES, MEMORY_BYTES, crypto_pwhash_ALG_ARGON2ID13) ==
-           0;
+    return crypto_pwhash_str_alg(ret_hash, text_of(password), password.len, PASSES, MEMORY_BYTES, crypto_pwhash_ALG_ARGON2ID13) == 0;
 }
 
 bool password_is_hash(const char *hash)
@@ -36,5 +41,5 @@ bool password_verify(const char *hash, struct bytes password)
 {
     if (!password_is_hash(hash))
         return false;
-    return crypto_pwhash_str_verify(hash, (const char *)password.ptr, password.len) == 0;
+    return crypto_pwhash_str_verify(hash, text_of(password), password.len) == 0;
 }

@@ -50,8 +50,8 @@ static void test_others(void)
         "$argon2id$v=19$m=4294967295,t=3,p=1$rk7RbPXy5YAkd0DbafH4ew$lyN4VCZemhoOQxwDcDBm8+Vc41z2hm+goC4A4AVMY4s",
         "$argon2id$v=19$m=9765,t=11,p=1$rk7RbPXy5YAkd0DbafH4ew$lyN4VCZemhoOQxwDcDBm8+Vc41z2hm+goC4A4AVMY4s",
         "$argon2id$v=19$m=9765,t=3,p=5$rk7RbPXy5YAkd0DbafH4ew$lyN4VCZemhoOQxwDcDBm8+Vc41z2hm+goC4A4AVMY4s",
-        "$argon2id$v=19$m=9765,t=3,p=1$0123456789012345678901234567890123456789012345678901234567890123456789"
-        "01234567890123456789012345678901234567890123456789",
+        ("$argon2id$v=19$m=9765,t=3,p=1$0123456789012345678901234567890123456789012345678901234567890123456789"
+         "01234567890123456789012345678901234567890123456789"),
     };
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         CHECK(!password_is_hash(refused[i]));

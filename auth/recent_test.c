@@ -1,13 +1,21 @@
 // recent against a plain model: random adds, uses and removals, every invariant checked.
 #include "auth/recent.h"
 
-#include <stdlib.h>
-
 #include "auth/auth.h"
 #include "shards/base/check.h"
 
 #define ITEMS_MAX 7
 #define NAMES 20
+
+static uint64_t random_state = 88172645463325252u; // fixed: the same run each time
+
+static int random_below(int limit) // xorshift64*
+{
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return (int)(random_state * 2685821657736338717u >> 33) % limit;
+}
 
 struct model {
     uint32_t count;
@@ -50,9 +58,8 @@ static void test_random(void)
     struct recent *recent = recent_create(ITEMS_MAX, 3);
     CHECK(recent != NULL);
     struct model model = {0};
-    srand(1);
     for (int step = 0; step < 20000; step++) {
-        uint8_t name = (uint8_t)(rand() % NAMES);
+        uint8_t name = (uint8_t)(random_below(NAMES));
         struct fingerprint key = key_of(name);
         uint8_t *item = recent_find(recent, &key);
         CHECK((item != NULL) == model_has(&model, name));
@@ -62,7 +69,7 @@ static void test_random(void)
             CHECK(item[0] == 0 && item[1] == 0 && item[2] == 0);
             item[0] = item[1] = item[2] = name;
             model_add(&model, name);
-        } else if (rand() % 2 == 0) {
+        } else if (random_below(2) == 0) {
             recent_use(recent, item);
             model_remove(&model, name);
             model_add(&model, name);

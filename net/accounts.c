@@ -13,17 +13,18 @@
 
 #define NS_PER_S 1000000000ull
 
-void accounts_note_store(struct accounts *accounts, enum store_result result)
+void accounts_note_store(struct accounts *accounts, enum store_use use, enum store_result result)
 {
     bool is_failing = result == STORE_FAILED;
-    if (is_failing == accounts->is_store_failing)
+    if (is_failing == accounts->is_store_failing[use])
         return;
-    accounts->is_store_failing = is_failing;
+    accounts->is_store_failing[use] = is_failing;
+    const char *name = use == STORE_READING ? "read" : "write";
+    struct log_value buffer;
     if (is_failing)
-        LOG(ERROR, "DATABASE_FAILED", "reason=\"%s\"", store_error(accounts->store));
+        LOG(ERROR, "DATABASE_FAILED", "use=%s reason=%s", name, log_value(store_error(accounts->store), &buffer));
     else
-        LOG(INFO, "DATABASE_RECOVERED", "unsaved_rows=%u shed=%llu", usage_rows(accounts->usage),
-            (unsigned long long)usage_shed(accounts->usage));
+        LOG(INFO, "DATABASE_RECOVERED", "use=%s usage_shed=%llu", name, (unsigned long long)usage_shed(accounts->usage));
 }
 
 static void store_usage(struct accounts *accounts)
@@ -31,7 +32,7 @@ static void store_usage(struct accounts *accounts)
     if (usage_rows(accounts->usage) == 0)
         return;
     enum store_result result = usage_store(accounts->usage, accounts->store);
-    accounts_note_store(accounts, result);
+    accounts_note_store(accounts, STORE_WRITING, result);
     accounts->counts.usage_stores += result == STORE_OK;
     accounts->counts.usage_shed = usage_shed(accounts->usage);
 }
@@ -132,8 +133,9 @@ static bool create_multi(struct accounts *accounts, const struct accounts_config
     if (accounts->remember == NULL || accounts->checks == NULL || accounts->watched == NULL || accounts->usage == NULL ||
         accounts->hash_queued == NULL)
         return false;
+    struct log_value buffer;
     if (store_is_readonly(accounts->store))
-        LOG(WARN, "DATABASE_READONLY", "path=\"%s\"", config->database);
+        LOG(WARN, "DATABASE_READONLY", "path=%s", log_value(config->database, &buffer));
     if (store_data_version(accounts->store, &accounts->data_version) != STORE_OK) {
         snprintf(error_text, error_max, "database %s: %s", config->database, store_error(accounts->store));
         return false;

@@ -17,6 +17,8 @@
 #define ACCOUNTS_WAITERS_MAX 65536u    // LOGIN_BUSY
 #define ACCOUNTS_USAGE_ROWS_MAX 65536u // usage is shed
 
+enum store_use { STORE_READING, STORE_WRITING };
+
 // An account that logged in.
 struct watched {
     uint64_t account;
@@ -45,14 +47,14 @@ struct accounts {
 
     struct usage *usage;
     struct timer watch_timer, usage_timer;
-    bool is_store_failing;
+    bool is_store_failing[2]; // by enum store_use
     bool is_stopping;
     uint16_t shards_stopped;
     struct accounts_counts counts;
 };
 
-// Logs a failure of the database when it begins and when it ends, not in between.
-void accounts_note_store(struct accounts *accounts, enum store_result result);
+// Logs a failure of the database when it begins and when it ends, not in between; reading and writing apart, since a full disk can be read.
+void accounts_note_store(struct accounts *accounts, enum store_use use, enum store_result result);
 
 void accounts_on_login(struct accounts *accounts, const struct post_record *record);
 void accounts_on_hash_answer(struct accounts *accounts, const struct post_record *record);

@@ -93,7 +93,7 @@ static void start_check(struct accounts *accounts, const struct login *login)
     email[login->user.len] = '\0';
     struct store_user user;
     enum store_result found = store_user_find(accounts->store, email, &user);
-    accounts_note_store(accounts, found);
+    accounts_note_store(accounts, STORE_READING, found);
     if (found == STORE_FAILED) {
         answer(accounts, &login->waiter, LOGIN_FAILED, 0, 0);
         return;
@@ -195,7 +195,7 @@ static enum login_verdict conclude(struct accounts *accounts, const struct check
     struct store_user user;
     struct fingerprint state;
     enum store_result result = store_user_get(accounts->store, check->account, &user);
-    accounts_note_store(accounts, result);
+    accounts_note_store(accounts, STORE_READING, result);
     if (result == STORE_FAILED)
         return LOGIN_FAILED;
     if (result == STORE_NOT_FOUND || !watch_state(accounts, &user, &state) || !fingerprint_equal(&state, &check->state))

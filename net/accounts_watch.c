@@ -26,7 +26,7 @@ enum watch_result watch_look(struct accounts *accounts)
 {
     uint32_t data_version = 0;
     enum store_result result = store_data_version(accounts->store, &data_version);
-    accounts_note_store(accounts, result);
+    accounts_note_store(accounts, STORE_READING, result);
     if (result != STORE_OK)
         return WATCH_FAILED;
     if (data_version == accounts->data_version)
@@ -84,7 +84,7 @@ static enum watch_result compare(struct accounts *accounts, struct watched *watc
     struct store_user user;
     struct fingerprint state;
     enum store_result result = store_user_get(accounts->store, (int64_t)watched->account, &user);
-    accounts_note_store(accounts, result);
+    accounts_note_store(accounts, STORE_READING, result);
     if (result == STORE_FAILED)
         return WATCH_FAILED;
     if (result == STORE_OK && watch_state(accounts, &user, &state) && fingerprint_equal(&state, &watched->state)) {

@@ -3,6 +3,7 @@
 #include "net/server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sodium.h>
@@ -28,6 +29,7 @@
 #define LINKS_PER_SESSION_MAX 1024
 #define DEVICES_PER_ACCOUNT_MAX 4096
 #define CLOSE_TIMEOUT_NS 2000000000ull
+#define MMAP_BYTES_MIN (2 << 20)
 #define SECOND_NS 1000000000ull
 
 struct thread {
@@ -356,6 +358,9 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     server->shared.route_count = route_count;
     server->signals.fd = -1;
     raise_descriptors();
+    // What no pool class holds (inflated bombs, huge messages) comes from mmap and returns to the system at once.
+    mallopt(M_MMAP_THRESHOLD, MMAP_BYTES_MIN);
+    mallopt(M_TRIM_THRESHOLD, 2 * MMAP_BYTES_MIN);
     bool made = choose_cpus(server);
     if (made) {
         fill_limits(server);

@@ -1,8 +1,6 @@
 // Sums, midnight, a failing database, bounds; against a real store.
 #include "net/usage.h"
 
-#include <sqlite3.h>
-
 #include "auth/auth.h"
 #include "store/testdir.h"
 
@@ -63,10 +61,9 @@ static void test_sums(struct store *store)
 
 static void test_failing(struct store *store, const char *path)
 {
-    sqlite3 *raw = NULL;
     struct usage *usage = usage_create(4);
-    CHECK(usage != NULL && sqlite3_open(path, &raw) == SQLITE_OK);
-    CHECK(sqlite3_exec(raw, "ALTER TABLE iplog RENAME TO elsewhere", NULL, NULL, NULL) == SQLITE_OK);
+    CHECK(usage != NULL);
+    testdir_sql(path, "ALTER TABLE iplog RENAME TO elsewhere");
     add(usage, 1, 1, 1, 1, MIDNIGHT_S + 86400);
     CHECK(usage_store(usage, store) == STORE_FAILED && usage_rows(usage) == 2 && !usage_is_crowded(usage));
     add(usage, 1, 1, 1, 1, MIDNIGHT_S + 86400); // goes on summing
@@ -78,7 +75,7 @@ static void test_failing(struct store *store, const char *path)
     CHECK(usage_shed(usage) == 3);
     add(usage, 1, 1, 1, 1, MIDNIGHT_S + 86400); // known rows still count
     CHECK(usage_store(usage, store) == STORE_FAILED);
-    CHECK(sqlite3_exec(raw, "ALTER TABLE elsewhere RENAME TO iplog", NULL, NULL, NULL) == SQLITE_OK);
+    testdir_sql(path, "ALTER TABLE elsewhere RENAME TO iplog");
     CHECK(usage_store(usage, store) == STORE_OK && usage_rows(usage) == 0 && !usage_is_crowded(usage));
     expect(store, "2026-03-03", 1, 4, 3);
 
@@ -86,7 +83,6 @@ static void test_failing(struct store *store, const char *path)
     add(usage, 1, 1, UINT64_MAX, 1, MIDNIGHT_S + 2 * 86400);
     CHECK(usage_store(usage, store) == STORE_OK);
     expect(store, "2026-03-04", 1, INT64_MAX, 1);
-    CHECK(sqlite3_close(raw) == SQLITE_OK);
     usage_destroy(usage);
 }
 

@@ -25,6 +25,9 @@ static void hand_over(struct router *router, struct owner *owner, struct handle 
     CHECK(!handle_is_none(session));
     owner->session = session;
     owner->account = account;
+    owner->exiting = false;
+    owner->told = false;
+    owner->fences = 0;
     owner->waiting = (struct handle){.generation = 0};
     if (account == 0) {
         mail_reply(router, MAIL_WELCOME, session, session, out);
@@ -57,6 +60,18 @@ static void on_register(struct router *router, const struct mail *mail, struct e
     owner->waiting_account = mail->account;
 }
 
+// The old session is gone and everybody who was to be told of it has been.
+static void pass_on(struct router *router, uint32_t index, uint64_t hash, struct effects *out)
+{
+    struct owner *owner = slab_at(&router->owners, index);
+    if (!handle_is_none(owner->waiting)) {
+        hand_over(router, owner, owner->waiting, owner->waiting_account, out);
+        return;
+    }
+    table_remove(&router->owner_table, hash, index);
+    slab_give(&router->owners, index);
+}
+
 static void on_unregister(struct router *router, const struct mail *mail, struct effects *out)
 {
     uint64_t hash = hash_key(&router->secret, &mail->a);
@@ -70,26 +85,46 @@ static void on_unregister(struct router *router, const struct mail *mail, struct
     }
     if (!handle_equal(owner->session, mail->from) && !BUG(1))
         return; // one that was superseded while it waited
-    if (owner->account != 0) {
-        struct mail leave = {.type = MAIL_EXIT,
-                             .to_shard = presence_home(router, owner->account),
-                             .from = owner->session,
-                             .account = owner->account,
-                             .a = owner->key};
-        mail_send(router, &leave, out);
-    }
-    if (!handle_is_none(owner->waiting)) {
-        hand_over(router, owner, owner->waiting, owner->waiting_account, out);
+    if (owner->exiting)
+        return;
+    if (owner->account == 0) {
+        pass_on(router, index, hash, out);
         return;
     }
-    table_remove(&router->owner_table, hash, index);
-    slab_give(&router->owners, index);
+    owner->exiting = true;
+    struct mail leave = {.type = MAIL_EXIT,
+                         .to_shard = presence_home(router, owner->account),
+                         .from = owner->session,
+                         .account = owner->account,
+                         .a = owner->key};
+    mail_send(router, &leave, out);
+}
+
+static void on_exit_ack(struct router *router, const struct mail *mail, struct effects *out)
+{
+    uint64_t hash = hash_key(&router->secret, &mail->a);
+    uint32_t index = find(router, hash, &mail->a);
+    CHECK(index != SLAB_NONE);
+    struct owner *owner = slab_at(&router->owners, index);
+    CHECK(owner->exiting);
+    if (mail->flags & MAIL_EXIT_TOLD) {
+        owner->told = true;
+        owner->fences += (int32_t)mail->number;
+    } else {
+        owner->fences--; // may overtake the account home's count
+    }
+    if (owner->told && owner->fences == 0)
+        pass_on(router, index, hash, out);
 }
 
 void directory_mail(struct router *router, const struct mail *mail, struct effects *out)
 {
-    CHECK(!handle_is_none(mail->from));
     CHECK(directory_home(router, &mail->a) == router->shard);
+    if (mail->type == MAIL_EXIT_ACK) {
+        on_exit_ack(router, mail, out);
+        return;
+    }
+    CHECK(!handle_is_none(mail->from));
     if (mail->type == MAIL_REGISTER)
         on_register(router, mail, out);
     else

@@ -74,6 +74,8 @@ struct link {
     struct key peer_key;
 };
 
+#define MAIL_EXIT_TOLD 1 // flag of EXIT_ACK: from the account's home
+
 // Who holds a key, at the key's home.
 struct owner {
     uint32_t slab_link;
@@ -82,6 +84,9 @@ struct owner {
     struct key key;
     uint64_t account;
     uint64_t waiting_account;
+    bool exiting; // its session has unregistered, its account is being told
+    bool told;    // fences counts all shards that were told
+    int32_t fences;
 };
 
 // An account's sessions, at the account's home.

@@ -241,6 +241,7 @@ static void grant(struct router *router, struct link *link, uint32_t index, stru
     CHECK(link->state == LINK_LINKED && link->owed > 0);
     uint32_t bytes = link->owed;
     link->owed = 0;
+    starved_remove(router, session_of_link(router, link), link);
     if (link->peer.shard == router->shard) {
         on_credit(router, link->peer, link_handle(router, index), bytes, out);
         return;
@@ -250,12 +251,11 @@ static void grant(struct router *router, struct link *link, uint32_t index, stru
 
 void link_grant_starved(struct router *router, uint32_t slot, struct effects *out)
 {
-    struct session *session = slab_at(&router->sessions, slot);
+    const struct session *session = slab_at(&router->sessions, slot);
     while (session->starved != SLAB_NONE) {
         uint32_t index = session->starved;
         struct link *link = link_at(router, index);
         CHECK(link->starved && link->session == slot);
-        starved_remove(router, session, link);
         grant(router, link, index, out);
     }
 }

@@ -32,6 +32,9 @@ static const struct mail_row {
     // from the newcomer to a shard, and back to the newcomer
     [MAIL_FENCE] = {"FENCE", PARTY_SESSION, WIRE_SHORT},
     [MAIL_FENCE_ACK] = {"FENCE_ACK", PARTY_SESSION, WIRE_SHORT},
+    // about key a: to a shard that was told of its exit; to the key's home, number of shards told (MAIL_EXIT_TOLD) or of one answer
+    [MAIL_EXIT_FENCE] = {"EXIT_FENCE", PARTY_PRESENCE, WIRE_KEY},
+    [MAIL_EXIT_ACK] = {"EXIT_ACK", PARTY_DIRECTORY, WIRE_KEY},
     // from the link, a its own key, b its peer's; the answer to the link
     [MAIL_ASK] = {"ASK", PARTY_PAIR, WIRE_KEYS},
     [MAIL_UNASK] = {"UNASK", PARTY_PAIR, WIRE_KEYS},

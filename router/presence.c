@@ -1,6 +1,9 @@
 // The account's home: which sessions of an account are in, and who is told of whom. A newcomer's commands wait until every shard that
-// was told of it has answered a fence, its own included: that one says that its list of members is whole.
+// was told of it has answered a fence, its own included: that one says that its list of members is whole. A key that has left is free
+// for its next session only when every shard that was told of the exit has answered the key's home.
 #include "router/internal.h"
+
+#define SHARD_NONE UINT16_MAX
 
 static uint64_t account_hash(const struct router *router, uint64_t account)
 {
@@ -32,11 +35,14 @@ static void tell(struct router *router, enum mail_type type, struct handle to, s
     mail_send(router, &(struct mail){.type = (uint8_t)type, .to_shard = to.shard, .to = to, .from = who, .a = *key}, out);
 }
 
-// Marks the shards of the members and of the newcomer. Returns how many there are.
+// Marks the shards of the members and of the newcomer (or SHARD_NONE). Returns how many there are.
 static uint32_t mark_shards(struct router *router, const struct account *account, uint16_t newcomer_shard)
 {
-    uint32_t count = 1;
-    router->marks[newcomer_shard] = 1;
+    uint32_t count = 0;
+    if (newcomer_shard != SHARD_NONE) {
+        router->marks[newcomer_shard] = 1;
+        count = 1;
+    }
     for (uint32_t i = account->members; i != SLAB_NONE;) {
         const struct member *member = slab_at(&router->members, i);
         CHECK(member->session.shard < router->shard_count);
@@ -47,31 +53,36 @@ static uint32_t mark_shards(struct router *router, const struct account *account
     return count;
 }
 
+// Sends `fence` to each marked shard, at the end of what its members were told, and clears the marks.
+static void fence_shards(struct router *router, const struct account *account, uint16_t newcomer_shard, struct mail *fence,
+                         struct effects *out)
+{
+    for (uint32_t i = account->members; i != SLAB_NONE;) {
+        const struct member *member = slab_at(&router->members, i);
+        fence->to_shard = member->session.shard;
+        if (router->marks[fence->to_shard] != 0)
+            mail_send(router, fence, out);
+        router->marks[fence->to_shard] = 0;
+        i = member->next;
+    }
+    fence->to_shard = newcomer_shard;
+    if (newcomer_shard != SHARD_NONE && router->marks[newcomer_shard] != 0) {
+        mail_send(router, fence, out);
+        router->marks[newcomer_shard] = 0;
+    }
+}
+
 static void welcome(struct router *router, const struct account *account, const struct mail *mail, struct effects *out)
 {
-    uint32_t fences = mark_shards(router, account, mail->from.shard);
-    struct mail welcome_mail = {.type = MAIL_WELCOME, .to_shard = mail->from.shard, .number = fences, .to = mail->from};
-    if (BUG(3))
-        welcome_mail.number = 0;
-    mail_send(router, &welcome_mail, out);
+    uint32_t fences = BUG(3) ? 0 : mark_shards(router, account, mail->from.shard);
+    mail_send(router, &(struct mail){.type = MAIL_WELCOME, .to_shard = mail->from.shard, .number = fences, .to = mail->from}, out);
     for (uint32_t i = account->members; i != SLAB_NONE;) {
         const struct member *member = slab_at(&router->members, i);
         tell(router, MAIL_ENTERED, mail->from, member->session, &member->key, out);
         tell(router, MAIL_ENTERED, member->session, mail->from, &mail->a, out);
         i = member->next;
     }
-    // Each shard is fenced once: its mark is taken when met.
-    for (uint32_t i = account->members; i != SLAB_NONE;) {
-        const struct member *member = slab_at(&router->members, i);
-        uint16_t shard = member->session.shard;
-        if (router->marks[shard] != 0 && !BUG(3))
-            mail_send(router, &(struct mail){.type = MAIL_FENCE, .to_shard = shard, .from = mail->from}, out);
-        router->marks[shard] = 0;
-        i = member->next;
-    }
-    if (router->marks[mail->from.shard] != 0 && !BUG(3))
-        mail_send(router, &(struct mail){.type = MAIL_FENCE, .to_shard = mail->from.shard, .from = mail->from}, out);
-    router->marks[mail->from.shard] = 0;
+    fence_shards(router, account, mail->from.shard, &(struct mail){.type = MAIL_FENCE, .from = mail->from}, out);
 }
 
 static void on_enter(struct router *router, const struct mail *mail, struct effects *out)
@@ -112,27 +123,38 @@ static void remove_member(struct router *router, struct account *account, uint32
     slab_give(&router->members, index);
 }
 
+static uint32_t find_member(const struct router *router, const struct account *account, struct handle session)
+{
+    uint32_t index = account->members;
+    while (index != SLAB_NONE) {
+        const struct member *member = slab_at(&router->members, index);
+        if (handle_equal(member->session, session))
+            break;
+        index = member->next;
+    }
+    return index;
+}
+
+// Tells the members, and then the key's home how many shards will answer it that they have.
 static void on_exit_mail(struct router *router, const struct mail *mail, struct effects *out)
 {
+    struct mail told = {.type = MAIL_EXIT_ACK, .flags = MAIL_EXIT_TOLD, .to_shard = directory_home(router, &mail->a), .a = mail->a};
     uint32_t index = find(router, mail->account);
-    if (index == SLAB_NONE)
-        return; // it was refused, and the others have left since
-    struct account *account = slab_at(&router->accounts, index);
-    uint32_t leaver = account->members;
-    while (leaver != SLAB_NONE) {
-        const struct member *member = slab_at(&router->members, leaver);
-        if (handle_equal(member->session, mail->from))
-            break;
-        leaver = member->next;
+    struct account *account = index == SLAB_NONE ? NULL : slab_at(&router->accounts, index);
+    uint32_t leaver = account == NULL ? SLAB_NONE : find_member(router, account, mail->from);
+    if (account == NULL || leaver == SLAB_NONE) { // it was refused
+        mail_send(router, &told, out);
+        return;
     }
-    if (leaver == SLAB_NONE)
-        return; // it was refused
     remove_member(router, account, leaver);
+    told.number = BUG(7) ? 0 : mark_shards(router, account, SHARD_NONE);
+    mail_send(router, &told, out);
     for (uint32_t i = account->members; i != SLAB_NONE;) {
         const struct member *member = slab_at(&router->members, i);
         tell(router, MAIL_EXITED, member->session, mail->from, &mail->a, out);
         i = member->next;
     }
+    fence_shards(router, account, SHARD_NONE, &(struct mail){.type = MAIL_EXIT_FENCE, .a = mail->a}, out);
     if (account->members_count == 0) {
         table_remove(&router->account_table, account_hash(router, mail->account), index);
         slab_give(&router->accounts, index);
@@ -141,6 +163,10 @@ static void on_exit_mail(struct router *router, const struct mail *mail, struct 
 
 void presence_mail(struct router *router, const struct mail *mail, struct effects *out)
 {
+    if (mail->type == MAIL_EXIT_FENCE) {
+        mail_send(router, &(struct mail){.type = MAIL_EXIT_ACK, .to_shard = directory_home(router, &mail->a), .a = mail->a}, out);
+        return;
+    }
     CHECK(!handle_is_none(mail->from));
     CHECK(presence_home(router, mail->account) == router->shard);
     if (mail->type == MAIL_ENTER)

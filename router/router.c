@@ -6,13 +6,13 @@
 size_t router_effects_max(const struct router_limits *limits)
 {
     // A leave yields per link UNASK and either PARTED or the local peer's Disconnected and RESUME. The last acknowledgement may let a
-    // newcomer in: per member Exited, Entered both ways and a fence. Each mail in the FIFO at one time has its place here too.
-    return (size_t)limits->links_per_session_max * 3 + (size_t)limits->devices_per_account_max * 4 + 16;
+    // newcomer in: per member Exited, Entered both ways and two fences. Each mail in the FIFO at one time has its place here too.
+    return (size_t)limits->links_per_session_max * 3 + (size_t)limits->devices_per_account_max * 5 + 16;
 }
 
 struct router *router_create(uint16_t shard, uint16_t shard_count, const struct router_limits *limits, const struct hash_secret *secret)
 {
-    CHECK(shard < shard_count);
+    CHECK(shard < shard_count && shard_count < UINT16_MAX);
     CHECK(limits->sessions_max > 0 && limits->sessions_max < SLAB_NONE);
     CHECK(limits->links_per_session_max > 0 && limits->devices_per_account_max > 0);
     CHECK(limits->window_bytes > 0 && limits->window_bytes <= DATA_BYTES_MAX && limits->queue_bytes_max > 0);

@@ -8,7 +8,7 @@
 
 void slab_init(struct slab *slab, size_t record_bytes)
 {
-    CHECK(record_bytes >= sizeof(uint32_t) && record_bytes % 4 == 0 && record_bytes < UINT32_MAX);
+    CHECK(record_bytes >= sizeof(uint32_t) && record_bytes % sizeof(uint32_t) == 0 && record_bytes < UINT32_MAX);
     *slab = (struct slab){.record_bytes = (uint32_t)record_bytes, .free_head = SLAB_NONE};
 }
 

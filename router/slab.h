@@ -18,7 +18,7 @@ struct slab {
     uint32_t count;     // records handed out now
 };
 
-// record_bytes: at least 4, a multiple of 8.
+// record_bytes: at least 4, a multiple of 4: the size of a struct.
 void slab_init(struct slab *slab, size_t record_bytes);
 void slab_fini(struct slab *slab);
 

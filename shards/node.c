@@ -176,14 +176,10 @@ int64_t node_wait_ns(const struct node *node)
 
 void node_run(struct node *node)
 {
-    size_t work = 1;
-    while (!node->is_stopping) {
-        // A turn that did something is followed by a look without sleeping: a busy node must not be woken by system calls.
-        if (work > 0)
-            work = node_turn(node, os_now_ns(), /* wait_ns= */ 0);
-        else
-            work = node_turn(node, node->now_ns, node_wait_ns(node));
-    }
+    // Straight to sleep after work too: what came meanwhile makes epoll return at once, and a look without sleeping would cost each
+    // lone message a second epoll_wait.
+    while (!node->is_stopping)
+        (void)node_turn(node, os_now_ns(), node_wait_ns(node));
 }
 
 void node_stop(struct node *node)

@@ -10,7 +10,7 @@ static void test_classes(void)
     static const struct {
         size_t asked, got;
     } cases[] = {{0, 1024},      {1, 1024},       {1024, 1024},     {1025, 4096},     {4097, 16384},     {16384, 16384},
-                 {16385, 65536}, {65537, 262144}, {262144, 262144}, {262145, 262145}, {1000001, 1000001}};
+                 {16385, 65536}, {65537, 262144}, {262144, 262144}, {262145, 1052672}, {1052672, 1052672}, {1052673, 1052673}};
     struct pool *pool = pool_create(8u << 20);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct block *block = pool_take(pool, cases[i].asked);

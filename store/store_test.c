@@ -1,8 +1,8 @@
 // Opening, the schema, accounts, other connections; against real files in a temporary directory.
 #include "store/store.h"
 
-#include <sqlite3.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "store/testdir.h"
 
@@ -21,32 +21,10 @@ static const char original_sql[] =
     "CREATE TABLE disabledlicense (licensehash TEXT PRIMARY KEY);"
     "INSERT INTO _schema_version (name) VALUES ('initial');";
 
-static sqlite3 *raw_open(const char *path)
-{
-    sqlite3 *db = NULL;
-    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
-    return db;
-}
-
-static void raw_exec(sqlite3 *db, const char *sql)
-{
-    char *error = NULL;
-    if (sqlite3_exec(db, sql, NULL, NULL, &error) != SQLITE_OK)
-        fprintf(stderr, "%s: %s\n", sql, error);
-    CHECK(error == NULL);
-}
-
-static void run_sql(const char *path, const char *sql)
-{
-    sqlite3 *db = raw_open(path);
-    raw_exec(db, sql);
-    CHECK(sqlite3_close(db) == SQLITE_OK);
-}
-
 // All rows of a query as one text, columns parted by '|' and rows by newline.
 static void dump(const char *path, const char *sql, char *out, size_t max)
 {
-    sqlite3 *db = raw_open(path);
+    sqlite3 *db = testdir_database(path);
     sqlite3_stmt *statement = NULL;
     size_t at = 0;
     out[0] = '\0';
@@ -105,7 +83,7 @@ static void test_schema(struct testdir *dir)
     };
     char original[320], ours[4][16384];
     snprintf(original, sizeof(original), "%s/original.sqlite", dir->path);
-    run_sql(original, original_sql);
+    testdir_sql(original, original_sql);
     store_close(must_open(dir->file));
     for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {
         dump(dir->file, views[i], ours[0], sizeof(ours[0]));
@@ -122,12 +100,12 @@ static void test_schema(struct testdir *dir)
 
 static void test_original_database(struct testdir *dir)
 {
-    run_sql(dir->file, original_sql);
-    run_sql(dir->file, "INSERT INTO user (email, pwhash, emailverified) VALUES ('old@x', 'h', 1);"
-                       "INSERT INTO user (email, pwhash, emailverified, blocked) VALUES ('null@x', 'h', 1, NULL);"
-                       "INSERT INTO user (email, pwhash, emailverified, blocked) VALUES ('null2@x', x'00', NULL, 0);"
-                       "INSERT INTO user (email, pwhash, created) VALUES ('long@x', printf('%.200c', 'h'), NULL);"
-                       "INSERT INTO userlog VALUES ('2026-01-02', 1, NULL, 5);");
+    testdir_sql(dir->file, original_sql);
+    testdir_sql(dir->file, "INSERT INTO user (email, pwhash, emailverified) VALUES ('old@x', 'h', 1);"
+                           "INSERT INTO user (email, pwhash, emailverified, blocked) VALUES ('null@x', 'h', 1, NULL);"
+                           "INSERT INTO user (email, pwhash, emailverified, blocked) VALUES ('null2@x', x'00', NULL, 0);"
+                           "INSERT INTO user (email, pwhash, created) VALUES ('long@x', printf('%.200c', 'h'), NULL);"
+                           "INSERT INTO userlog VALUES ('2026-01-02', 1, NULL, 5);");
     struct store *store = must_open(dir->file);
     struct store_user user;
     CHECK(store_user_find(store, "Old@X", &user) == STORE_OK);
@@ -147,12 +125,12 @@ static void test_original_database(struct testdir *dir)
     testdir_empty(dir);
 
     // An interrupted start of the original: the version table alone, without rows, or an empty file.
-    run_sql(dir->file,
-            "CREATE TABLE _schema_version (id INTEGER PRIMARY KEY, created TIMESTAMP DEFAULT CURRENT_TIMESTAMP, name TEXT UNIQUE)");
+    testdir_sql(dir->file,
+                "CREATE TABLE _schema_version (id INTEGER PRIMARY KEY, created TIMESTAMP DEFAULT CURRENT_TIMESTAMP, name TEXT UNIQUE)");
     store_close(must_open(dir->file));
     expect_rows(dir->file, "SELECT name FROM _schema_version", "initial\n");
     testdir_empty(dir);
-    run_sql(dir->file, "CREATE TABLE x (y); DROP TABLE x;");
+    testdir_sql(dir->file, "CREATE TABLE x (y); DROP TABLE x;");
     store_close(must_open(dir->file));
     testdir_empty(dir);
 }
@@ -171,15 +149,15 @@ static void test_refusals(struct testdir *dir)
     static char before[200000], after[200000];
     size_t before_len, after_len;
 
-    run_sql(dir->file, original_sql);
-    run_sql(dir->file, "INSERT INTO _schema_version (name) VALUES ('from-the-future')");
+    testdir_sql(dir->file, original_sql);
+    testdir_sql(dir->file, "INSERT INTO _schema_version (name) VALUES ('from-the-future')");
     read_whole(dir->file, before, sizeof(before), &before_len);
     must_refuse(dir->file, "schema \"from-the-future\"");
     read_whole(dir->file, after, sizeof(after), &after_len);
     CHECK(before_len == after_len && memcmp(before, after, after_len) == 0);
     testdir_empty(dir);
 
-    run_sql(dir->file, "CREATE TABLE recipes (name TEXT)");
+    testdir_sql(dir->file, "CREATE TABLE recipes (name TEXT)");
     must_refuse(dir->file, "not a relay's database");
     testdir_empty(dir);
 
@@ -197,6 +175,31 @@ static void test_refusals(struct testdir *dir)
     must_refuse(missing, "No such file or directory");
 }
 
+// Another program died in the middle of a transaction; what it had committed is there, the rest is rolled back.
+static void test_crashed(struct testdir *dir, const char *journal_mode)
+{
+    char sql[512];
+    testdir_sql(dir->file, original_sql);
+    snprintf(sql, sizeof(sql),
+             "PRAGMA journal_mode = %s; PRAGMA cache_size = 2; INSERT INTO user (email, pwhash) VALUES ('a@x', ''); BEGIN;"
+             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+             "INSERT INTO iplog SELECT '2026-01-01', i, 1, 1 FROM n; UPDATE user SET email = 'b@x';",
+             journal_mode);
+    pid_t child = fork();
+    if (child == 0) {
+        sqlite3 *db = testdir_database(dir->file);
+        _exit(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : 1);
+    }
+    int status;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    struct store *store = must_open(dir->file);
+    struct store_user user;
+    CHECK(store_user_find(store, "a@x", &user) == STORE_OK && store_user_find(store, "b@x", &user) == STORE_NOT_FOUND);
+    store_close(store);
+    expect_rows(dir->file, "SELECT count(*) FROM iplog", "0\n");
+    testdir_empty(dir);
+}
+
 struct names {
     char text[512];
     size_t left;
@@ -205,8 +208,8 @@ struct names {
 static bool add_name(void *owner, const struct store_user *user)
 {
     struct names *names = owner;
-    strcat(names->text, user->email);
-    strcat(names->text, " ");
+    size_t len = strlen(names->text);
+    snprintf(names->text + len, sizeof(names->text) - len, "%s ", user->email);
     return --names->left > 0;
 }
 
@@ -254,9 +257,9 @@ static void test_users(struct testdir *dir)
     CHECK(store_user_list(store, add_name, &names) == STORE_OK && strcmp(names.text, "me@me.com ") == 0);
     store_close(store);
 
-    run_sql(dir->file, "INSERT INTO emailtoken (user_id, token) SELECT id, 'T' FROM user;"
-                       "INSERT INTO pwreset (user_id, token) SELECT id, 'T' FROM user;"
-                       "INSERT INTO userlog SELECT '2026-01-01', id, 1, 1 FROM user;");
+    testdir_sql(dir->file, "INSERT INTO emailtoken (user_id, token) SELECT id, 'T' FROM user;"
+                           "INSERT INTO pwreset (user_id, token) SELECT id, 'T' FROM user;"
+                           "INSERT INTO userlog SELECT '2026-01-01', id, 1, 1 FROM user;");
     store = must_open(dir->file); // and everything is there after reopening
     CHECK(store_user_delete(store, first) == STORE_OK);
     CHECK(store_user_delete(store, first) == STORE_NOT_FOUND);
@@ -283,14 +286,12 @@ static void test_other_connections(struct testdir *dir)
     CHECK(store_user_find(store, "a@x", &user) == STORE_OK && user.blocked);
 
     // A table that is gone: a clear error, and nothing else breaks.
-    sqlite3 *raw = raw_open(dir->file);
-    raw_exec(raw, "ALTER TABLE user RENAME TO elsewhere");
+    testdir_sql(dir->file, "ALTER TABLE user RENAME TO elsewhere");
     CHECK(store_user_find(store, "a@x", &user) == STORE_FAILED);
     CHECK(strstr(store_error(store), "no such table: user") != NULL);
     CHECK(store_user_delete(store, id) == STORE_FAILED);
-    raw_exec(raw, "ALTER TABLE elsewhere RENAME TO user");
+    testdir_sql(dir->file, "ALTER TABLE elsewhere RENAME TO user");
     CHECK(store_user_find(store, "a@x", &user) == STORE_OK);
-    CHECK(sqlite3_close(raw) == SQLITE_OK);
     store_close(other);
     store_close(store);
     store_close(NULL);
@@ -304,6 +305,8 @@ int main(void)
     test_schema(&dir);
     test_original_database(&dir);
     test_refusals(&dir);
+    test_crashed(&dir, "delete");
+    test_crashed(&dir, "wal");
     test_users(&dir);
     test_other_connections(&dir);
     testdir_fini(&dir);

@@ -1,6 +1,4 @@
 // Usage: sums per day, all or nothing, statistics.
-#include <sqlite3.h>
-
 #include "store/store.h"
 #include "store/testdir.h"
 
@@ -99,16 +97,13 @@ static void test_all_or_nothing(struct store *store, const char *path)
 {
     const struct store_usage rows[] = {address_row("2026-05-01", "10.9.9.9", 1, 1), user_row("2026-05-01", 1, 1, 1)};
     struct store_stats stats;
-    sqlite3 *raw = NULL;
-    CHECK(sqlite3_open(path, &raw) == SQLITE_OK);
-    CHECK(sqlite3_exec(raw, "ALTER TABLE userlog RENAME TO elsewhere", NULL, NULL, NULL) == SQLITE_OK);
+    testdir_sql(path, "ALTER TABLE userlog RENAME TO elsewhere");
     CHECK(store_usage_add(store, rows, 2) == STORE_FAILED);
     CHECK(strstr(store_error(store), "userlog") != NULL);
-    CHECK(sqlite3_exec(raw, "ALTER TABLE elsewhere RENAME TO userlog", NULL, NULL, NULL) == SQLITE_OK);
+    testdir_sql(path, "ALTER TABLE elsewhere RENAME TO userlog");
     CHECK(store_stats(store, "2026-05-01", 0, &stats) == STORE_OK && stats.address_count == 0);
     CHECK(store_usage_add(store, rows, 2) == STORE_OK);
     CHECK(store_stats(store, "2026-05-01", 0, &stats) == STORE_OK && stats.address_count == 1 && stats.user_count == 1);
-    CHECK(sqlite3_close(raw) == SQLITE_OK);
 }
 
 int main(void)

@@ -1,6 +1,7 @@
-// A temporary directory for tests of the database, removed with all in it.
+// A temporary directory for tests of the database, removed with all in it; and the database as another process sees it.
 #pragma once
 #include <dirent.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,4 +40,21 @@ static inline void testdir_fini(struct testdir *dir)
 {
     testdir_empty(dir);
     CHECK(rmdir(dir->path) == 0);
+}
+
+static inline sqlite3 *testdir_database(const char *path)
+{
+    sqlite3 *db = NULL;
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    return db;
+}
+
+static inline void testdir_sql(const char *path, const char *sql)
+{
+    sqlite3 *db = testdir_database(path);
+    char *error = NULL;
+    if (sqlite3_exec(db, sql, NULL, NULL, &error) != SQLITE_OK)
+        fprintf(stderr, "%s: %s\n", sql, error);
+    CHECK(error == NULL);
+    CHECK(sqlite3_close(db) == SQLITE_OK);
 }

@@ -65,7 +65,7 @@ class FlowTest(RelayTest):
             for sender, receiver in pairs:
                 receiver.wire.reset()
                 sender.wire.reset()
-            self.device().quiet()
+            self.strangers(1)[0].quiet()
         self.assertLess(grown[2] - grown[0], 8 * MIB)
 
     def test_other_pairs_are_not_slowed(self):

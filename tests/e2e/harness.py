@@ -63,8 +63,7 @@ class Server:
         self.with_database = database
         self.shards = shards or SHARDS
         self.process = None
-        if database and first_user:
-            self.add_user("first@example.com", PASSWORD)
+        self.first_user = database and first_user
 
     def command(self, *arguments, text=None):
         argv = [self.program] + (["-d", self.database] if self.with_database else []) + list(arguments)
@@ -80,6 +79,9 @@ class Server:
         return self.add_user(f"user{next(self.users)}@example.com", PASSWORD)
 
     def start(self):
+        if self.first_user:
+            self.add_user("first@example.com", PASSWORD)
+            self.first_user = False
         argv = [self.program] + (["-d", self.database] if self.with_database else [])
         argv += ["server", "-a", "127.0.0.1", "-p", str(self.port), "--shards", self.shards] + self.options
         with open(os.path.join(self.directory, "stderr"), "ab") as stderr:

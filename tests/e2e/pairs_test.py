@@ -1,7 +1,7 @@
 """Connect, Connected, SendData, Data, Disconnect, Disconnected between devices, on whichever shards they are (protocols/buckets.md)."""
 import os
 
-from buckets import (CONNECT_SELF, DATA_MAX, NO_SUCH_CONNECTION, Key, connect, connected, data_event, disconnect, disconnected, pair,
+from buckets import (CONNECT_SELF, DATA_MAX, NO_SUCH_CONNECTION, Key, connect, connected, data_event, disconnect, disconnected, iam, pair,
                      send_data)
 from harness import RelayTest
 
@@ -276,6 +276,19 @@ class PairsTest(RelayTest):
             text = bytes([number]) * DATA_MAX
             first.command(send_data(second.pk, text))
             second.expect(data_event(first.pk, text))
+
+    def test_the_originals_client_sends(self):
+        """bclient's way: Iam, Connect and SendData in one frame, then the TCP connection ends without a close frame; all arrives."""
+        for number in range(10):
+            receiver = self.device(self.server.account())
+            sender = self.unauthenticated(self.server.account())
+            receiver.command(connect(sender.pk))
+            receiver.quiet()
+            text = os.urandom(1 + 40_000 * number)
+            proof = iam(sender.key.sign(sender.challenge), sender.pk)
+            sender.command(proof + connect(receiver.pk) + send_data(receiver.pk, text))
+            sender.wire.half_close()
+            receiver.expect(connected(sender.pk), data_event(sender.pk, text), disconnected(sender.pk))
 
     def test_several_commands_in_one_message(self):
         """Several commands in one message act in order."""

@@ -5,6 +5,7 @@
 #include <argp.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -334,6 +335,23 @@ void args_parse(int argc, char **argv, const struct args_scenario *scenarios, st
     argp_program_version = "relayload " SHARDRELAY_VERSION;
     argp_parse(&argp, argc, argv, 0, NULL, &parse);
     *ret_args = args;
+}
+
+bool args_resolve(struct args *args)
+{
+    char port[8];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
+    snprintf(port, sizeof port, "%u", args->url.port);
+    int status = getaddrinfo(args->url.host, port, &hints, &found);
+    if (status != 0) {
+        fprintf(stderr, "relayload: %s: %s\n", args->url.host, gai_strerror(status));
+        return false;
+    }
+    CHECK(found->ai_addrlen <= sizeof args->address);
+    memcpy(&args->address, found->ai_addr, found->ai_addrlen);
+    args->address_bytes = found->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
 }
 
 void args_free(struct args *args)

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #define ARGS_HOST_MAX 256
 #define ARGS_LOCAL_MAX 64
@@ -25,6 +26,8 @@ struct args_url {
 struct args {
     const char *scenario;
     struct args_url url;
+    struct sockaddr_storage address; // of url, once resolved
+    socklen_t address_bytes;
     struct args_user *users; // at least one
     uint32_t user_count;
     uint32_t seconds, warmup_s, sessions, window, rate, threads, observers; // 0: the scenario's own default
@@ -46,6 +49,9 @@ struct args_scenario { // for --help and to tell a mistyped name
 // Exits with 0 (--help, --version) or 2 (usage, said on stderr). scenarios end with a NULL name.
 void args_parse(int argc, char **argv, const struct args_scenario *scenarios, struct args *ret_args);
 void args_free(struct args *args);
+
+// Looks up url.host. false, with a sentence on stderr: unknown.
+bool args_resolve(struct args *args);
 
 // ws://HOST[:PORT]/PATH or wss://...; false: not such a URL.
 bool args_url_parse(const char *text, struct args_url *ret_url);
