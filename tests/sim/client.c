@@ -271,13 +271,11 @@ static bool take_ws(struct client *client)
 static void received_end(struct client *client, bool reset)
 {
     const struct session_view *view = client->view;
-    if (client->phase == CLIENT_OPEN || (client->phase == CLIENT_CLOSING && !client->close_received)) {
-        bool explained = reset || view->rude || view->slow || client->half_closed || client->mute || client->paused_until_ns > 0 ||
-                         sim_config.graceful_stop;
-        SIM_CHECK(explained, "session %u: the server ended the connection without a close frame", view->id);
-    }
-    SIM_CHECK(reset || client->phase == CLIENT_ENDING || view->rude || view->slow || buffer_len(&client->in) == 0,
-              "session %u: the stream ends within a frame", view->id);
+    bool explained = reset || view->rude || view->slow || client->half_closed || client->mute || client->paused_until_ns > 0 ||
+                     (sim_is_stopping && sim_time_jumped);
+    bool is_over = client->phase == CLIENT_ENDING || (client->phase == CLIENT_HTTP && sim_is_stopping);
+    SIM_CHECK(explained || is_over, "session %u: the server ended the connection in phase %u", view->id, (unsigned)client->phase);
+    SIM_CHECK(explained || buffer_len(&client->in) == 0, "session %u: the stream ends within a frame", view->id);
     client_end(client, /* reset= */ false);
 }
 

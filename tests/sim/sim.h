@@ -10,6 +10,7 @@
 #define SIM_ACCOUNTS_MAX 4
 #define SIM_CLIENTS_MAX 24  // connections at one time
 #define SIM_SESSIONS_MAX 1024
+#define SIM_NUMBERS_MAX 4096 // messages from one session to one key that are watched
 
 // ---- randomness ----
 
@@ -143,10 +144,12 @@ struct peer_view {
     bool entered, connected, asked;
     bool disconnected_ever; // we asked for the end once
     uint32_t sent;      // SendData commands issued for this key
-    uint32_t delivered; // the next number that any session of that key may receive from us
+    uint64_t arrived[SIM_NUMBERS_MAX / 64]; // which of them some session of that key has received
     // of the running connection, as the receiver
     struct session_view *sender; // NULL: not known yet
     uint32_t expected;           // next number from it
+    const struct session_view *last_sender; // of the connection before, and how far it came
+    uint32_t last_expected;
     uint32_t early_count;        // messages that came before one said who sent them
     uint32_t early_len[8];
 };
