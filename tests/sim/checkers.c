@@ -441,7 +441,7 @@ void check_usage(void)
             sent += views[i]->usage_sent;
             recv += views[i]->usage_recv;
             sent_clean += views[i]->closed_cleanly ? views[i]->usage_sent : 0;
-            all_clean = all_clean && (views[i]->closed_cleanly || !views[i]->opened);
+            all_clean = all_clean && (views[i]->closed_cleanly || views[i]->refused);
         }
         uint64_t counted_sent = accounts_usage_sent(account), counted_recv = accounts_usage_recv(account);
         SIM_CHECK(counted_sent <= sent && counted_sent >= sent_clean && counted_recv >= recv,

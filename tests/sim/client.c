@@ -9,6 +9,7 @@
 #include "tests/sim/sim.h"
 
 #define RECEIVE_BYTES_MAX 65536
+#define DAWDLING_NS 400000000ull // a relay that closes need not wait so long
 #define CLOSE_PATIENCE_NS 8000000000ull
 
 // ---- buffers ----
@@ -133,6 +134,8 @@ void client_connect(struct client *client, uint16_t shard)
     client->socket = kernel_connect(sim_listeners[shard]);
     client->shard = shard;
     client->phase = CLIENT_HTTP;
+    client->dawdled = false;
+    client->read_ns = kernel_now_ns();
     if (sim_chance(100))
         put_request(client, sim_chance(500) ? "GET /nothing" : "HEAD /health", /* upgrade= */ false, "pw");
     put_request(client, "GET /v1/relay", /* upgrade= */ true, sim_chance(40) ? "no" : "pw");
@@ -195,6 +198,7 @@ static bool take_http(struct client *client)
     SIM_CHECK(status == 403 || status == 408 || status == 429 || status == 500 || status == 503, "HTTP status %u", status);
     SIM_CHECK(buffer_len(in) == 0, "bytes after the last HTTP answer");
     client->phase = CLIENT_ENDING;
+    client->view->refused = true;
     return false;
 }
 
@@ -271,8 +275,8 @@ static bool take_ws(struct client *client)
 static void received_end(struct client *client, bool reset)
 {
     const struct session_view *view = client->view;
-    bool explained = reset || view->rude || view->slow || client->half_closed || client->mute || client->paused_until_ns > 0 ||
-                     (sim_is_stopping && sim_time_jumped);
+    bool explained = reset || view->rude || view->slow || client->half_closed || client->mute || client->dawdled ||
+                     (client->phase == CLIENT_HTTP && sim_config.limits.conns_max < sim_config.clients); // 503, as far as it went
     bool is_over = client->phase == CLIENT_ENDING || (client->phase == CLIENT_HTTP && sim_is_stopping);
     SIM_CHECK(explained || is_over, "session %u: the server ended the connection in phase %u", view->id, (unsigned)client->phase);
     SIM_CHECK(explained || buffer_len(&client->in) == 0, "session %u: the stream ends within a frame", view->id);
@@ -284,6 +288,9 @@ static bool receive(struct client *client)
     static uint8_t bytes[RECEIVE_BYTES_MAX];
     if (client->paused_until_ns > kernel_now_ns() || !kernel_can_receive(client->socket))
         return false;
+    uint64_t now_ns = kernel_now_ns();
+    client->dawdled = client->dawdled || now_ns - client->read_ns > DAWDLING_NS;
+    client->read_ns = now_ns;
     bool end, reset;
     size_t got = kernel_receive(client->socket, bytes, 1 + sim_below(sizeof(bytes)), &end, &reset);
     buffer_put(&client->in, bytes, got);

@@ -195,7 +195,7 @@ static void start_session(struct client *client)
 
 static void break_protocol(struct client *client)
 {
-    static const char *const bad[] = {"5:hello,", "0:,", "05:abcde,", "x", "1000001:", "37:c32:abc", "4:c0:,,,", "3:?0:,"};
+    static const char *const bad[] = {"5:hello,", "0:,", "05:abcde,", "x", "1000001:", "37:c32:abc", "4:c0:;,", "3:?0:,"};
     client->view->rude = true;
     switch (sim_below(4)) {
     case 0: // a frame that is not masked

@@ -111,6 +111,8 @@ struct client {
     uint64_t act_at_ns;       // next action
     uint64_t give_up_ns;      // ends the connection by itself
     uint8_t iam_plan;         // enum iam_plan
+    uint64_t read_ns;         // last read
+    bool dawdled;             // left some input unread for long
     bool mute;                // answers no ping
     bool trickles;            // sends byte by byte
 };
@@ -159,7 +161,7 @@ struct session_view {
     uint32_t device, account;
     uint8_t challenge[32];
     bool challenged, challenge_taken;
-    bool opened, iam_sent, iam_right, authenticated, dead, closed_cleanly, rude, slow, mute, live_at_stop;
+    bool opened, refused, iam_sent, iam_right, authenticated, dead, closed_cleanly, rude, slow, mute, live_at_stop;
     uint16_t close_code; // that came from the server; 0: none
     uint32_t send_forbidden_due, forbidden_due, self_due, spent_due, bad_signature_due;
     uint32_t sends, delivered, send_errors, lossy;
