@@ -315,7 +315,8 @@ static void account_written(struct conn *conn)
         router_written(conn->shard->router, conn->slot, written, &conn->shard->effects);
 }
 
-// Our side is done: end the writing half; the peer's half is read until it ends or the deadline comes, so that no reset eats our last bytes.
+// Our side is done: end the writing half; the peer's half is read until it ends or the deadline comes, so that no reset eats our last
+// bytes.
 static void finish_closing(struct conn *conn)
 {
     CHECK(conn->out.bytes == 0);

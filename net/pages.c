@@ -1,8 +1,9 @@
 // HTTP resources: see pages.h.
 #include "net/pages.h"
 
-#define SAFE_HEADERS                                                                                                                        \
-    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"   \
+#define SAFE_HEADERS                                                                                                                       \
+    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors "        \
+    "'none'\r\n"                                                                                                                           \
     "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
 
 static const char home_page[] =
@@ -27,9 +28,9 @@ bool page_find(struct bytes path, bool multi_user, bool licences, struct page *r
         page.body = bytes_text("OK");
     } else if (bytes_equal(path, bytes_text("/versions"))) {
         page.type = "application/json";
-        page.body = bytes_text(multi_user && licences
-                                   ? "{\"versions\":[{\"version\":\"1\",\"authMethods\":[\"usernamepassword\",\"v1license\"]}]}"
-                                   : "{\"versions\":[{\"version\":\"1\",\"authMethods\":[\"usernamepassword\"]}]}");
+        page.body =
+            bytes_text(multi_user && licences ? "{\"versions\":[{\"version\":\"1\",\"authMethods\":[\"usernamepassword\",\"v1license\"]}]}"
+                                              : "{\"versions\":[{\"version\":\"1\",\"authMethods\":[\"usernamepassword\"]}]}");
     } else {
         return false;
     }
