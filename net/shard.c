@@ -285,6 +285,8 @@ static void on_usage_time(struct timer *timer, uint64_t now_ns)
         }
     }
     post_usage(shard, records, count);
+    if (shard->accept_stalled && !shard->stopping) // those who hold the descriptors may belong to other shards
+        retry_accept(shard);
     timer_set(node_timers(shard->node), timer, now_ns + shard->shared->limits.usage_interval_ns);
 }
 
