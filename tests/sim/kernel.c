@@ -310,6 +310,11 @@ ssize_t os_writev(int fd, const struct iovec *iov, int count)
         wanted += iov[i].iov_len;
         total += pipe_write(&file->down, iov[i].iov_base, iov[i].iov_len);
     }
+    if (file->client_closed) { // nobody is there: the answer is a reset
+        file->reset_by_client = true;
+        edge(file);
+        return (ssize_t)wanted;
+    }
     if (total < wanted)
         file->lacked_room = true;
     return total == 0 && wanted > 0 ? -EAGAIN : (ssize_t)total;
@@ -441,8 +446,6 @@ void kernel_disconnect(int client, bool reset)
     } else {
         file->up.ended = true;
     }
-    // Nobody reads any more: a write meets a reset at once (Linux needs one round trip for that).
-    file->reset_by_client = file->reset_by_client || sim_chance(500);
     edge(file);
 }
 
