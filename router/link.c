@@ -248,7 +248,7 @@ static inline void deliver(struct router *router, struct link *link, uint32_t in
     router->data_delivered++;
     session->queued_bytes += payload.len;
     link->owed += (uint32_t)data_cost(payload.len);
-    if (link->owed < router->grant_bytes_min || (link->starved && !BUG(26))) // a starved one waits until the queue has drained to half
+    if (link->owed < router->grant_bytes_min || link->starved) // a starved one waits until the queue has drained to half
         return;
     if (session->queued_bytes < router->limits.queue_bytes_max)
         grant(router, link, index, out);
