@@ -6,6 +6,7 @@
 
 #include "net/http.h"
 #include "net/shard.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -247,6 +248,8 @@ static bool on_ready(struct source *source, uint64_t now_ns)
     struct conn *conn = of_source(source);
     struct shard *shard = conn->shard;
     bool more = false;
+    if (BUG(22) && conn->waiting)
+        source->ready = 0;
     if (conn->out.bytes > 0 && (source->ready & EPOLLOUT) != 0)
         conn_mark_dirty(conn);
     bool go_on = may_read(conn) && (conn->phase != CONN_OPEN || conn_ws_resume(conn));
@@ -274,7 +277,7 @@ void conn_wait_flushed(struct conn *conn)
 void conn_resume(struct conn *conn)
 {
     conn->waiting = false;
-    if (may_read(conn))
+    if (may_read(conn) && !BUG(24))
         node_ready(conn->shard->node, &conn->source);
 }
 
@@ -285,7 +288,7 @@ void conn_mark_dirty(struct conn *conn)
     if (conn->dirty)
         return;
     conn->dirty = true;
-    conn->next_dirty = conn->shard->dirty;
+    conn->next_dirty = BUG(23) ? NULL : conn->shard->dirty;
     conn->shard->dirty = conn;
 }
 

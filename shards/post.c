@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 #include "shards/ring.h"
@@ -200,7 +201,7 @@ int post_wake_fd(struct post *post, uint16_t self)
 static void wake_if_asleep(struct post *post, uint16_t self, uint16_t target)
 {
     atomic_bool *asleep = &desk_of(post, target)->asleep;
-    if (!atomic_load_explicit(asleep, memory_order_relaxed))
+    if (!atomic_load_explicit(asleep, memory_order_relaxed) || BUG(20))
         return;
     if (!atomic_exchange_explicit(asleep, false, memory_order_relaxed))
         return; // another sender was first
@@ -262,6 +263,8 @@ static bool try_push(struct post *post, uint16_t self, uint16_t target, struct p
     CHECK(records > 0);
     if (!ring_push(lane_of(post, self, target)->full, parcel))
         return false;
+    if (BUG(21))
+        parcel->records = 0; // given away already
     desk->out[target].is_pushed = true;
     desk->records_published += records;
     desk->counts.records_sent += records;
@@ -472,7 +475,7 @@ bool post_sleep(struct post *post, uint16_t self)
         CHECK(desk->out[desk->dirty[i]].open == NULL); // flush before sleeping
         (void)push_overflow(post, self, desk->dirty[i]);
     }
-    is_needed = is_needed || desk->is_relieved; // one more turn, in which the owner sees that the target is no longer full
+    is_needed = is_needed || (desk->is_relieved && !BUG(25)); // one more turn, in which the owner sees that the target is no longer full
     desk->is_relieved = false;
     if (is_needed)
         post_awake(post, self);

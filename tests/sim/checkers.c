@@ -104,6 +104,9 @@ static void resolve(const struct session_view *view, struct peer_view *from, str
     }
     SIM_CHECK(from->last_sender != sender || number - from->early_count >= from->last_expected,
               "session %u: message %u from session %u is out of order", view->id, number, sender->id);
+    // Connected comes between Entered and Exited of a device of the same account, and outside of them for any other.
+    SIM_CHECK(from->entered == (sender->account == view->account), "session %u: connected to session %u while it is %s", view->id, sender->id,
+              from->entered ? "seen" : "not seen");
     from->sender = sender;
     from->expected = number;
 }
@@ -150,8 +153,7 @@ static void view_connected(struct session_view *view, uint32_t device)
     struct peer_view *peer = &view->peers[device];
     SIM_CHECK(device != view->device, "session %u: connected to itself", view->id);
     SIM_CHECK(!peer->connected, "session %u: Connected to device %u twice", view->id, device);
-    bool is_neighbour = device % sim_config.accounts == view->account;
-    SIM_CHECK(!is_neighbour || peer->entered, "session %u: Connected to device %u before its Entered", view->id, device);
+    SIM_CHECK(sim_config.accounts > 1 || peer->entered, "session %u: Connected to device %u before its Entered", view->id, device);
     SIM_CHECK(peer->asked || peer->disconnected_ever, "session %u: Connected to device %u without asking", view->id, device);
     peer->connected = true;
     peer->sender = NULL;
@@ -172,11 +174,19 @@ static void view_disconnected(struct session_view *view, uint32_t device)
         epochs[epoch_count++] = (struct epoch){.receiver = view, .sender = peer->sender, .expected = peer->expected};
 }
 
+static bool has_logged_in(uint32_t device, uint32_t account)
+{
+    for (uint32_t i = 0; i < view_count; i++)
+        if (views[i]->device == device && views[i]->account == account && views[i]->iam_right)
+            return true;
+    return false;
+}
+
 static void view_presence(struct session_view *view, uint32_t device, bool entered)
 {
     struct peer_view *peer = &view->peers[device];
     SIM_CHECK(device != view->device, "session %u: told of its own %s", view->id, entered ? "Entered" : "Exited");
-    SIM_CHECK(device % sim_config.accounts == view->account, "session %u: told of device %u of another account", view->id, device);
+    SIM_CHECK(has_logged_in(device, view->account), "session %u: told of device %u of another account", view->id, device);
     SIM_CHECK(peer->entered != entered, "session %u: %s of device %u twice", view->id, entered ? "Entered" : "Exited", device);
     SIM_CHECK(!peer->connected, "session %u: %s of device %u while connected", view->id, entered ? "Entered" : "Exited", device);
     peer->entered = entered;

@@ -182,7 +182,7 @@ static void start_session(struct client *client)
     if (!kernel_is_listening(sim_listeners[shard]))
         return;
     uint32_t device = any_device();
-    client->view = view_create(device, device % sim_config.accounts);
+    client->view = view_create(device, (device + sim_chance(150)) % sim_config.accounts); // sometimes by another account
     client->iam_plan = IAM_RIGHT;
     if (sim_chance(100))
         client->iam_plan = (uint8_t)(1 + sim_below(4));

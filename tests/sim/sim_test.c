@@ -1,16 +1,21 @@
 // The simulator: N shards on the production duty cycle (node_run), stepped by one seed over a fake kernel, among simulated devices.
 //   sim_test                     500 seeds; SIM_SEEDS=n for another number
 //   sim_test SEED [--verbose]    one seed again
+//   sim_bug_test BUG             the same with a bug planted (shards/base/bug.h), which some seed must notice
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "tests/sim/sim.h"
 
 #define SEEDS_DEFAULT 500
+#define BUG_SECONDS_MAX 100
 #define STEPS_MAX 4000000u
 #define S_NS 1000000000ull
 #define ACTORS_MAX (SIM_SHARDS_MAX + SIM_CLIENTS_MAX + 1)
@@ -410,6 +415,40 @@ static void run_seed(uint64_t seed)
     close_world();
 }
 
+static uint64_t run_seeds(uint64_t count)
+{
+    uint64_t total = 0;
+    for (uint64_t seed = 1; seed <= count; seed++) {
+        run_seed(seed);
+        total += steps;
+    }
+    return total;
+}
+
+#ifdef RELAY_BUG
+int sim_bug;
+
+// A child runs the seeds; it must fail.
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    sim_bug = atoi(argv[1]);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        signal(SIGABRT, on_abort);
+        log_open(LOG_ERROR);
+        alarm(BUG_SECONDS_MAX);
+        (void)run_seeds(SEEDS_DEFAULT);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child);
+    bool is_caught = (WIFEXITED(status) && WEXITSTATUS(status) != 0) || (WIFSIGNALED(status) && WTERMSIG(status) != SIGALRM);
+    printf("bug %d %s\n", sim_bug, is_caught ? "caught" : "NOT caught");
+    return is_caught ? 0 : 1;
+}
+#else
 int main(int argc, char **argv)
 {
     signal(SIGABRT, on_abort);
@@ -422,11 +461,8 @@ int main(int argc, char **argv)
     }
     const char *wanted = getenv("SIM_SEEDS");
     uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : SEEDS_DEFAULT;
-    uint64_t total = 0;
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
-        run_seed(seed);
-        total += steps;
-    }
+    uint64_t total = run_seeds(seeds);
     printf("%llu seeds, %llu steps\n", (unsigned long long)seeds, (unsigned long long)total);
     return 0;
 }
+#endif
