@@ -56,7 +56,7 @@ uint32_t payload_len(const struct session_view *sender, uint32_t device, uint32_
     unsigned choice = (unsigned)(random % 1000);
     uint32_t max = sim_config.payload_bytes_max;
     random >>= 16;
-    if (sim_config.floods && number % 4 != 0)
+    if (sim_config.floods && number % 60 != 0)
         return 0;
     if (choice < sim_config.big_per_thousand)
         return max;
@@ -126,7 +126,7 @@ static void view_data(struct session_view *view, uint32_t device, struct bytes d
         resolve(view, from, views[id - 1], number);
     }
     if (from->sender == NULL) {
-        SIM_CHECK(from->early_count < 8, "session %u: a message from device %u is missing", view->id, device);
+        SIM_CHECK(from->early_count < 64, "session %u: a message from device %u is missing", view->id, device);
         from->early_len[from->early_count++] = (uint32_t)data.len;
         return;
     }

@@ -153,7 +153,7 @@ struct peer_view {
     const struct session_view *last_sender; // of the connection before, and how far it came
     uint32_t last_expected;
     uint32_t early_count;        // messages that came before one said who sent them
-    uint32_t early_len[8];
+    uint32_t early_len[64];
 };
 
 struct session_view {
