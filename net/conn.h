@@ -56,7 +56,7 @@ struct conn {
     bool message_ready;
     uint8_t message_opcode;
     struct outq out;
-    size_t data_queued;    // payload bytes told to the router as EFFECT_DATA and not yet as written
+    size_t data_queued;    // of EFFECT_DATA (router_queue_bytes), not yet told to the router as written
     size_t control_queued; // event bytes in `out`
     struct ws_decoder ws;
     uint64_t last_input_ns, stalled_ns, deadline_ns; // deadline: of the phase or the room; 0: none
