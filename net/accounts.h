@@ -18,6 +18,16 @@ enum record_kind {
     RECORD_STOPPED,       // shard -> main and accounts: this shard has sent its last record
     RECORD_TLS_CONTEXT,   // main -> shard: SSL_CTX *, a reference to use for new connections
     RECORD_ACCOUNT_ENDED, // accounts -> every shard: struct account_ended: close this account's sessions with 4003
+    // net/openrelay/records.h
+    RECORD_QUEUE_FETCH,
+    RECORD_QUEUE_BATCH,
+    RECORD_QUEUE_STORE,
+    RECORD_QUEUE_STORED,
+    RECORD_QUEUE_LOOK,
+    RECORD_QUEUE_TAKEN,
+    RECORD_QUEUE_LEFT,
+    RECORD_QUEUE_SPENT,
+    RECORD_QUEUE_TOTAL,
 };
 
 enum login_verdict {

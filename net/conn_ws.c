@@ -74,6 +74,14 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
     return true;
 }
 
+bool conn_send_paced(struct conn *conn, struct bytes text)
+{
+    if (conn->phase != CONN_OPEN || !send_frame(conn, WS_TEXT, /* rsv1= */ false, &text, 1))
+        return false;
+    conn_count_usage(conn, 0, text.len);
+    return true;
+}
+
 void conn_ws_ping(struct conn *conn)
 {
     conn->pings_sent++;

@@ -42,6 +42,7 @@ static int run_help(const struct options *options);
 
 static const struct command commands[] = {
     {"server", COMMAND_SERVER, "", 0, 0, "run the relay", run_server},
+    {"openrelay", COMMAND_SERVER | COMMAND_OPENRELAY, "", 0, 0, "run as an OpenRelay server alone, on port 3000 or PORT", run_server},
     {"adduser", COMMAND_ADDUSER, "EMAIL", 1, 1, "add a user who may log in at once", admin_adduser},
     {"stats", COMMAND_STATS, "", 0, 0, "print the usage of users and addresses as JSON", admin_stats},
     {"help", COMMAND_HELP, "[COMMAND]", 0, 1, "tell about a command; \"options\": all options as a table in Markdown", run_help},
