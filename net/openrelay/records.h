@@ -1,13 +1,8 @@
 // What shards and the queue node tell each other: bodies of the RECORD_QUEUE_* records (net/accounts.h), byte for byte.
 #pragma once
 #include "net/accounts.h"
+#include "net/openrelay/window.h"
 #include "shards/base/key.h"
-
-// Rate limit of one id (protocols/openrelay.md 6): a window of a minute on the monotonic clock, which all nodes share.
-struct openrelay_window {
-    uint64_t start_ns;         // 0: none yet
-    uint32_t requests, points; // spent
-};
 
 // RECORD_QUEUE_FETCH, shard -> queue: this session holds the key; tell me what is kept for it after `after`. One is out at a time.
 struct queue_fetch {

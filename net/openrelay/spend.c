@@ -8,7 +8,6 @@
 #include "shards/base/check.h"
 #include "shards/os.h"
 
-#define WINDOW_NS 60000000000ull
 #define TELL_BYTES (1u << 20) // told at once when so much is untold; else every few seconds
 #define TB 1e12
 
@@ -41,31 +40,13 @@ bool openrelay_spend_bytes(struct shard *shard, uint64_t bytes)
 bool openrelay_spend_send(struct conn *conn, uint64_t claimed_bytes, uint64_t real_bytes)
 {
     const struct openrelay_config *limits = conn->shard->shared->openrelay;
-    struct openrelay_window *window = &conn->state.openrelay->window;
-    uint64_t now_ns = node_now_ns(conn->shard->node);
-    char text[OPENRELAY_SMALL_MAX - 64];
-    if (now_ns - window->start_ns >= WINDOW_NS)
-        *window = (struct openrelay_window){.start_ns = now_ns};
-    if (window->requests >= limits->requests_max) {
-        snprintf(text, sizeof(text), "Request limit exceeded (%u/%u). Try again in a minute.", window->requests, limits->requests_max);
-        openrelay_error(conn, text, 429);
-        return false;
-    }
-    uint64_t size = claimed_bytes > real_bytes ? claimed_bytes : real_bytes;
-    uint64_t kib = size / 1024 + (size % 1024 != 0);
-    uint32_t shown = kib < UINT32_MAX ? (uint32_t)kib : UINT32_MAX;
-    uint32_t cost = shown > 0 ? shown : 1;
-    uint32_t left = limits->points_max - window->points;
-    if (cost > left) {
-        snprintf(text, sizeof(text), "Quota exceeded for message size %uKB. %u/%u points remaining. Try again in a minute.", shown, left,
-                 limits->points_max);
-        openrelay_error(conn, text, 429);
-        return false;
-    }
-    window->requests++;
-    window->points += cost;
-    CHECK(window->points <= limits->points_max);
-    return true;
+    char refusal[OPENRELAY_REFUSAL_MAX];
+    uint64_t bytes = claimed_bytes > real_bytes ? claimed_bytes : real_bytes;
+    if (openrelay_window_take(&conn->state.openrelay->window, limits->requests_max, limits->points_max, node_now_ns(conn->shard->node),
+                              bytes, refusal))
+        return true;
+    openrelay_error(conn, refusal, 429);
+    return false;
 }
 
 static void on_total(struct shard *shard, const struct queue_total *total)

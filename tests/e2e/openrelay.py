@@ -1,13 +1,11 @@
 """OpenRelay as an independent client speaks it (protocols/openrelay.md): JSON texts, both dialects; Device is one connection."""
 import json
 import os
+import time
 import uuid
 
-from harness import RelayTest, Server, pause
-from wsclient import BINARY, CLOSE, PING, PONG, TEXT, Ended, Timeout, WebSocket
-
-import time
-import wsclient
+from harness import RelayTest
+from wsclient import CLOSE, PING, PONG, TEXT, Ended, Timeout, WebSocket
 
 
 def dump(kind, payload=None):
@@ -120,6 +118,3 @@ class OpenRelayTest(RelayTest):
 
     def both(self):
         return self.registered(), self.registered()
-
-
-__all__ = ["BINARY", "Server", "pause", "wsclient"]
