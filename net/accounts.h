@@ -16,6 +16,12 @@ enum record_kind {
     RECORD_STOP,           // main -> any node: stop; a shard drains first
     RECORD_STOPPED,        // shard -> main and accounts: this shard has sent its last record
     RECORD_ACCOUNT_ENDED,  // accounts -> every shard: struct account_ended: close this account's sessions with 4003
+    RECORD_SIGNUP,         // shard -> accounts: struct signup_request (net/signup.h)
+    RECORD_SIGNUP_ANSWER,  // accounts -> shard: struct signup_answer
+    RECORD_HASH_NEW,       // accounts -> hashing node: struct hash_new_request
+    RECORD_HASH_NEW_ANSWER, // hashing node -> accounts
+    RECORD_LETTER,         // accounts -> mail node: struct mail_letter (net/mail.h)
+    RECORD_LETTER_ANSWER,  // mail node -> accounts: struct mail_answer
 };
 
 struct net_address {
@@ -60,6 +66,7 @@ struct accounts_config {
     uint16_t node;               // this node's index; shards are 0 .. shard_count - 1
     uint16_t shard_count;
     uint16_t hash_node_first, hash_node_count;
+    uint16_t mail_node;
     uint32_t hash_queue_max;     // checks waiting per hashing node; beyond: LOGIN_BUSY
     uint32_t remember_s;         // how long a successful check is remembered (600)
     uint32_t failures_burst, failures_refill_s; // token bucket per address and per account

@@ -34,6 +34,7 @@ struct route {
     const char *path;
     bool below;  // also path/...
     bool login;  // HTTP Basic by the accounts node first
+    bool multi_user; // not there in single-user mode
     const struct room *room;
 };
 
