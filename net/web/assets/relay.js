@@ -109,6 +109,7 @@ const codeOf = (form) => valueOf(form, "code").replace(/[^0-9a-zA-Z]/g, "").toUp
 function ready(title, text) {
   byId("ready-title").textContent = title;
   byId("ready-text").textContent = text;
+  for (const part of ["badge", "text", "next"]) byId(`ready-${part}`).hidden = false;
   go("ready");
 }
 
@@ -245,8 +246,8 @@ function bindReveal(button) {
   button.addEventListener("click", () => {
     const shown = input.type === "password";
     input.type = shown ? "text" : "password";
-    button.setAttribute("aria-pressed", String(shown));
     button.textContent = shown ? "Hide" : "Show";
+    button.setAttribute("aria-label", `${button.textContent} password`);
   });
 }
 
@@ -254,11 +255,15 @@ function bindCopy(button) {
   button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(document.querySelector("[data-address]").textContent);
-    document.querySelector("[data-copied]").textContent = "Copied.";
+    button.textContent = "Copied";
+    document.querySelector("[data-copied]").textContent = "The address is copied.";
   });
 }
 
-for (const place of all("[data-address]")) place.textContent = new URL("relay", location.origin + location.pathname).href;
+for (const place of all("[data-address]")) {
+  const parts = new URL("relay", location.origin + location.pathname).href.split("/v1/"); // a long one breaks between these
+  place.replaceChildren(parts[0], document.createElement("wbr"), `/v1/${parts[1]}`);
+}
 all("form").forEach(bindForm);
 all("[data-resend]").forEach(bindResend);
 all("[data-reveal]").forEach(bindReveal);
