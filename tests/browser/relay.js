@@ -28,12 +28,13 @@ function ended(child) {
 
 export class Relay {
   constructor(bin, options = [], env = {}) {
-    Object.assign(this, { bin, options, env, log: "" });
+    Object.assign(this, { bin, options, env });
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), "shardrelay-browser-"));
   }
 
   async start() {
     this.port ??= await freePort();
+    this.log = "";
     const home = `http://127.0.0.1:${this.port}`;
     const single = "RELAY_USERNAME" in this.env;
     const argv = [...(single ? [] : ["-d", path.join(this.folder, "relay.sqlite")]), "server", "-p", String(this.port), "--shards", "2"];
