@@ -7,21 +7,21 @@
 
 // Kinds of post records (struct post_record.kind). Records are these structs, byte for byte, between nodes of one process.
 enum record_kind {
-    RECORD_MAIL = 1,       // between shards: struct mail (mail_wire_bytes) + payload
-    RECORD_LOGIN,          // shard -> accounts: struct login_request
-    RECORD_LOGIN_ANSWER,   // accounts -> shard: struct login_answer
-    RECORD_USAGE,          // shard -> accounts: array of struct usage_record
-    RECORD_HASH,           // accounts -> hashing node
-    RECORD_HASH_ANSWER,    // hashing node -> accounts
-    RECORD_STOP,           // main -> any node: stop; a shard drains first
-    RECORD_STOPPED,        // shard -> main and accounts: this shard has sent its last record
-    RECORD_ACCOUNT_ENDED,  // accounts -> every shard: struct account_ended: close this account's sessions with 4003
-    RECORD_SIGNUP,         // shard -> accounts: struct signup_request (net/signup.h)
-    RECORD_SIGNUP_ANSWER,  // accounts -> shard: struct signup_answer
-    RECORD_HASH_NEW,       // accounts -> hashing node: struct hash_new_request
+    RECORD_MAIL = 1,        // between shards: struct mail (mail_wire_bytes) + payload
+    RECORD_LOGIN,           // shard -> accounts: struct login_request
+    RECORD_LOGIN_ANSWER,    // accounts -> shard: struct login_answer
+    RECORD_USAGE,           // shard -> accounts: array of struct usage_record
+    RECORD_HASH,            // accounts -> hashing node
+    RECORD_HASH_ANSWER,     // hashing node -> accounts
+    RECORD_STOP,            // main -> any node: stop; a shard drains first
+    RECORD_STOPPED,         // shard -> main and accounts: this shard has sent its last record
+    RECORD_ACCOUNT_ENDED,   // accounts -> every shard: struct account_ended: close this account's sessions with 4003
+    RECORD_SIGNUP,          // shard -> accounts: struct signup_request (net/signup.h)
+    RECORD_SIGNUP_ANSWER,   // accounts -> shard: struct signup_answer
+    RECORD_HASH_NEW,        // accounts -> hashing node: struct hash_new_request
     RECORD_HASH_NEW_ANSWER, // hashing node -> accounts
-    RECORD_LETTER,         // accounts -> mail node: struct mail_letter (net/mail.h)
-    RECORD_LETTER_ANSWER,  // mail node -> accounts: struct mail_answer
+    RECORD_LETTER,          // accounts -> mail node: struct mail_letter (net/mail.h)
+    RECORD_LETTER_ANSWER,   // mail node -> accounts: struct mail_answer
 };
 
 struct net_address {
@@ -39,7 +39,7 @@ enum login_verdict {
 struct login_request {
     uint32_t slot, generation; // echoed
     struct net_address address;
-    struct basic credentials;  // only the used part travels: see accounts_login
+    struct basic credentials; // only the used part travels: see accounts_login
 };
 
 struct login_answer {
@@ -60,17 +60,17 @@ struct account_ended {
 };
 
 struct accounts_config {
-    const char *database;        // path; NULL: single-user mode
-    const char *single_user;     // single-user mode: RELAY_USERNAME (any letter case) and RELAY_PASSWORD
+    const char *database;    // path; NULL: single-user mode
+    const char *single_user; // single-user mode: RELAY_USERNAME (any letter case) and RELAY_PASSWORD
     const char *single_password;
-    uint16_t node;               // this node's index; shards are 0 .. shard_count - 1
+    uint16_t node; // this node's index; shards are 0 .. shard_count - 1
     uint16_t shard_count;
     uint16_t hash_node_first, hash_node_count;
     uint16_t mail_node;
-    uint32_t hash_queue_max;     // checks waiting per hashing node; beyond: LOGIN_BUSY
-    uint32_t remember_s;         // how long a successful check is remembered (600)
+    uint32_t hash_queue_max;                    // checks waiting per hashing node; beyond: LOGIN_BUSY
+    uint32_t remember_s;                        // how long a successful check is remembered (600)
     uint32_t failures_burst, failures_refill_s; // token bucket per address and per account
-    uint32_t store_interval_s;   // how often usage is written
+    uint32_t store_interval_s;                  // how often usage is written
 };
 
 struct accounts;
@@ -93,7 +93,7 @@ void accounts_counts(const struct accounts *accounts, struct accounts_counts *re
 
 struct hasher;
 struct hasher *hasher_create(struct post *post, uint16_t node, uint16_t accounts_node); // NULL when memory is short
-void hasher_run(struct hasher *hasher);           // the thread; returns after RECORD_STOP
+void hasher_run(struct hasher *hasher);                                                 // the thread; returns after RECORD_STOP
 void hasher_destroy(struct hasher *hasher);
 
 // Shard side: posts a login request (copies what is used of the credentials, which the caller then wipes). Never blocks.

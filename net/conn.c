@@ -6,6 +6,7 @@
 
 #include "net/http.h"
 #include "net/shard.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -247,13 +248,13 @@ static bool on_ready(struct source *source, uint64_t now_ns)
     struct conn *conn = of_source(source);
     struct shard *shard = conn->shard;
     bool more = false;
+    if (BUG(22) && conn->waiting)
+        source->ready = 0;
     if (conn->out.bytes > 0 && (source->ready & EPOLLOUT) != 0)
         conn_mark_dirty(conn);
     bool go_on = may_read(conn) && (conn->phase != CONN_OPEN || conn_ws_resume(conn));
     if (go_on && may_read(conn))
         more = read_turn(conn);
-    else if (conn->waiting && (source->ready & (EPOLLERR | EPOLLHUP)) != 0)
-        conn_drop(conn, ERROR_PEER_GONE);
     shard_carry_out(shard);
     return more && may_read(conn);
 }
@@ -276,7 +277,7 @@ void conn_wait_flushed(struct conn *conn)
 void conn_resume(struct conn *conn)
 {
     conn->waiting = false;
-    if (may_read(conn))
+    if (may_read(conn) && !BUG(24))
         node_ready(conn->shard->node, &conn->source);
 }
 
@@ -287,7 +288,7 @@ void conn_mark_dirty(struct conn *conn)
     if (conn->dirty)
         return;
     conn->dirty = true;
-    conn->next_dirty = conn->shard->dirty;
+    conn->next_dirty = BUG(23) ? NULL : conn->shard->dirty;
     conn->shard->dirty = conn;
 }
 
@@ -295,11 +296,13 @@ bool conn_write(struct conn *conn, struct bytes bytes)
 {
     if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
         return false;
+    conn_mark_dirty(conn);
+    if (conn->write_failed)
+        return true;
     if (!outq_append(&conn->out, conn->shard->pool, bytes)) {
         conn_drop(conn, ERROR_OUT_OF_MEMORY);
         return false;
     }
-    conn_mark_dirty(conn);
     return true;
 }
 
@@ -315,7 +318,8 @@ static void account_written(struct conn *conn)
         router_written(conn->shard->router, conn->slot, written, &conn->shard->effects);
 }
 
-// Our side is done: end the writing half; the peer's half is read until it ends or the deadline comes, so that no reset eats our last bytes.
+// Our side is done: end the writing half; the peer's half is read until it ends or the deadline comes, so that no reset eats our last
+// bytes.
 static void finish_closing(struct conn *conn)
 {
     CHECK(conn->out.bytes == 0);
@@ -327,35 +331,58 @@ static void finish_closing(struct conn *conn)
     }
 }
 
+// The peer takes nothing more, but what it has sent still counts (a client may send and hang up): output is thrown away, input is read
+// to its end, which is when the connection is dropped.
+static void output_failed(struct conn *conn)
+{
+    if (conn->phase != CONN_OPEN) {
+        conn_drop(conn, ERROR_PEER_GONE);
+        return;
+    }
+    conn->write_failed = true;
+    outq_clear(&conn->out, conn->shard->pool);
+    conn->source.ready |= EPOLLIN | EPOLLHUP;
+    if (may_read(conn))
+        node_ready(conn->shard->node, &conn->source);
+}
+
+// What a write that took `written` bytes means for the rest of the queue.
+static void note_progress(struct conn *conn, int64_t written)
+{
+    if (conn->out.bytes == 0) {
+        conn->stalled = false;
+        if (conn->waits_flushed) {
+            conn->waits_flushed = false;
+            conn_resume(conn);
+        }
+        return;
+    }
+    conn->source.ready &= ~(uint32_t)EPOLLOUT;
+    if (written > 0 || !conn->stalled) {
+        conn->stalled = true;
+        conn->stalled_ns = node_now_ns(conn->shard->node);
+        conn_arm_timer(conn);
+    }
+}
+
 void conn_flush(struct conn *conn)
 {
     if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
         return;
+    int64_t written = 0;
     if (conn->out.bytes > 0) {
         if ((conn->source.ready & EPOLLOUT) == 0)
             return;
-        int64_t written = outq_flush(&conn->out, conn->shard->pool, conn->source.fd);
+        written = outq_flush(&conn->out, conn->shard->pool, conn->source.fd);
         conn->shard->metrics.writes++;
         if (written < 0) {
-            conn_drop(conn, ERROR_PEER_GONE);
-            return;
-        }
-        account_written(conn);
-        if (conn->out.bytes == 0) {
-            conn->stalled = false;
-            if (conn->waits_flushed) {
-                conn->waits_flushed = false;
-                conn_resume(conn);
-            }
-        } else {
-            conn->source.ready &= ~(uint32_t)EPOLLOUT;
-            if (written > 0 || !conn->stalled) {
-                conn->stalled = true;
-                conn->stalled_ns = node_now_ns(conn->shard->node);
-                conn_arm_timer(conn);
-            }
+            output_failed(conn);
+            if (conn->phase != CONN_OPEN)
+                return;
         }
     }
+    account_written(conn);
+    note_progress(conn, written);
     if (conn->phase == CONN_CLOSING && conn->out.bytes == 0)
         finish_closing(conn);
 }

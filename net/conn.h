@@ -17,9 +17,9 @@ enum conn_phase { CONN_FREE, CONN_HEAD, CONN_LOGIN, CONN_OPEN, CONN_CLOSING, CON
 
 // What the Buckets room keeps per connection.
 struct buckets_state {
-    struct block *partial;   // an incomplete message, or a complete one that waits
-    bool waiting;            // `partial` is whole, and the router made it wait
-    uint8_t stage;           // enum buckets_stage
+    struct block *partial; // an incomplete message, or a complete one that waits
+    bool waiting;          // `partial` is whole, and the router made it wait
+    uint8_t stage;         // enum buckets_stage
     uint8_t challenge[CHALLENGE_BYTES];
 };
 
@@ -37,24 +37,24 @@ struct conn {
     const struct route *route; // that the request in hand asked for
     struct conn *next_free, *next_dirty, *next_leaving, *next_usage;
     uint32_t slot, generation;
-    uint8_t phase;          // enum conn_phase
+    uint8_t phase; // enum conn_phase
     bool dirty, leaving, in_usage;
-    bool waiting;           // conn_wait: not read until resumed
-    bool waits_flushed;     // resumed when `out` is empty
-    bool entered;           // the router knows the slot (router_leave is due at the end)
-    bool released;          // EFFECT_RELEASED has come (or never entered)
-    bool close_received, close_sent, read_ended, write_ended, keep_alive, deflate;
-    uint8_t deflate_bits;   // window of outgoing compressed messages
-    uint8_t pings_sent;     // since the last input
-    bool stalled;           // output waits for the peer since stalled_ns
+    bool waiting;       // conn_wait: not read until resumed
+    bool waits_flushed; // resumed when `out` is empty
+    bool entered;       // the router knows the slot (router_leave is due at the end)
+    bool released;      // EFFECT_RELEASED has come (or never entered)
+    bool close_received, close_sent, read_ended, write_ended, write_failed, keep_alive, deflate;
+    uint8_t deflate_bits; // window of outgoing compressed messages
+    uint8_t pings_sent;   // since the last input
+    bool stalled;         // output waits for the peer since stalled_ns
     enum error closed_why;
-    struct block *held;     // raw input not yet used up
-    struct block *message;  // a message being collected (compressed or whole_messages), or one inflated being consumed
+    struct block *held;    // raw input not yet used up
+    struct block *message; // a message being collected (compressed or whole_messages), or one inflated being consumed
     bool message_ready;
     uint8_t message_opcode;
     struct outq out;
-    size_t data_queued;     // payload bytes told to the router as EFFECT_DATA and not yet as written
-    size_t control_queued;  // event bytes in `out`
+    size_t data_queued;    // payload bytes told to the router as EFFECT_DATA and not yet as written
+    size_t control_queued; // event bytes in `out`
     struct ws_decoder ws;
     uint64_t last_input_ns, stalled_ns, deadline_ns; // deadline: of the phase or the room; 0: none
     uint64_t account;
@@ -98,10 +98,10 @@ size_t conn_ws_input(struct conn *conn, uint8_t *ptr, size_t len);   // OPEN pha
 bool conn_ws_resume(struct conn *conn);                              // before input: what waited goes on; false: waits still
 void conn_ws_close(struct conn *conn, uint16_t code, struct bytes reason);
 void conn_ws_ping(struct conn *conn);
-void conn_open(struct conn *conn, const struct room *room);          // after the 101
-void conn_begin_closing(struct conn *conn, enum error why);          // flush what is queued, then end
-void conn_http_timeout(struct conn *conn);                           // no request head in time
-bool conn_write(struct conn *conn, struct bytes bytes);              // raw bytes to the output queue
+void conn_open(struct conn *conn, const struct room *room); // after the 101
+void conn_begin_closing(struct conn *conn, enum error why); // flush what is queued, then end
+void conn_http_timeout(struct conn *conn);                  // no request head in time
+bool conn_write(struct conn *conn, struct bytes bytes);     // raw bytes to the output queue
 void conn_mark_dirty(struct conn *conn);
 void conn_arm_timer(struct conn *conn);
 void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes);

@@ -13,7 +13,8 @@
 #define PIPELINE_BYTES_MAX 65536 // answers queued on one connection before it is closed instead of kept alive
 #define ANSWER_BYTES_MAX 65536
 
-static void answer(struct conn *conn, const struct http_request *request, unsigned status, const char *extra, const char *type, struct bytes body)
+static void answer(struct conn *conn, const struct http_request *request, unsigned status, const char *extra, const char *type,
+                   struct bytes body)
 {
     struct shard *shard = conn->shard;
     bool keep = request != NULL && request->keep_alive && request->content_length == 0 && conn->out.bytes < PIPELINE_BYTES_MAX;

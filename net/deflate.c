@@ -20,6 +20,9 @@ struct deflate {
     uint8_t piece[PIECE_BYTES];
 };
 
+#define SAMPLE 512       // bytes looked at before a message is deflated
+#define SAMPLE_PAIRS 640 // equal pairs among them: uniform bytes have 511, 23 more or less; base64 has 2044, text 8000
+
 static const uint8_t tail[DEFLATE_TAIL_BYTES] = {0x00, 0x00, 0xff, 0xff};
 
 struct deflate *deflate_create(void)
@@ -62,10 +65,23 @@ static z_stream *fresh_deflater(struct deflate *self, uint8_t window_bits)
     return stream;
 }
 
+// What is relayed is mostly encrypted, and to find that out by deflating costs 17 us at 1 KiB.
+static bool looks_random(struct bytes message)
+{
+    uint16_t seen[256] = {0};
+    uint32_t pairs = 0;
+    if (message.len < SAMPLE)
+        return false;
+    for (size_t i = 0; i < SAMPLE; i++)
+        pairs += seen[message.ptr[i * message.len / SAMPLE]]++;
+    CHECK(pairs <= SAMPLE * (SAMPLE - 1) / 2);
+    return pairs < SAMPLE_PAIRS;
+}
+
 size_t deflate_message(struct deflate *self, uint8_t window_bits, struct bytes message, uint8_t *out, size_t out_max)
 {
     size_t room = message.len + DEFLATE_TAIL_BYTES - 1; // one byte less than the message
-    if (message.len < 2 || out_max <= DEFLATE_TAIL_BYTES || message.len > UINT32_MAX - DEFLATE_TAIL_BYTES)
+    if (message.len < 2 || out_max <= DEFLATE_TAIL_BYTES || message.len > UINT32_MAX - DEFLATE_TAIL_BYTES || looks_random(message))
         return 0;
     if (room > out_max)
         room = out_max;
@@ -159,7 +175,7 @@ static void skip_spaces(struct bytes *rest)
 static bool take_mark(struct bytes *rest, char byte)
 {
     skip_spaces(rest);
-    if (rest->len == 0 || rest->ptr[0] != byte)
+    if (rest->len == 0 || rest->ptr[0] != (uint8_t)byte)
         return false;
     skip(rest, 1);
     skip_spaces(rest);

@@ -147,8 +147,10 @@ static void test_small_window(struct deflate *deflate)
 
 static void test_not_smaller(struct deflate *deflate)
 {
-    fill(1, 5000);
-    CHECK(deflate_message(deflate, 15, bytes_of(message, 5000), packed, sizeof(packed)) == 0);
+    for (size_t len = 300; len < 70000; len *= 3) { // the short one is tried, the others are told by the sample
+        fill(1, len);
+        CHECK(deflate_message(deflate, 15, bytes_of(message, len), packed, sizeof(packed)) == 0);
+    }
     CHECK(deflate_message(deflate, 15, bytes_of(message, 0), packed, sizeof(packed)) == 0);
     CHECK(deflate_message(deflate, 15, bytes_of(message, 1), packed, sizeof(packed)) == 0);
     memset(message, 'a', 5000);
@@ -156,6 +158,26 @@ static void test_not_smaller(struct deflate *deflate)
     CHECK(len > 0 && deflate_message(deflate, 15, bytes_of(message, 5000), packed, len) == 0);
     CHECK(deflate_message(deflate, 15, bytes_of(message, 5000), packed, 3) == 0);
     CHECK(deflate_message(deflate, 15, bytes_of(message, 5000), packed, sizeof(packed)) == len); // nothing is left of the failures
+}
+
+// The sample must not take for encrypted what would shrink: base64 of random bytes, random bytes with some text in between.
+static void test_sample(struct deflate *deflate)
+{
+    static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t len = 1024; len < 100000; len *= 3) {
+        fill(1, len);
+        for (size_t i = 0; i < len; i++)
+            message[i] = (uint8_t)base64[message[i] & 63];
+        CHECK(deflate_message(deflate, 15, bytes_of(message, len), packed, sizeof(packed)) > 0);
+        fill(1, len);
+        for (size_t i = 0; i < len; i += 4)
+            memset(message + i, 'x', i % 256 < 128 ? 4 : 0);
+        CHECK(deflate_message(deflate, 15, bytes_of(message, len), packed, sizeof(packed)) > 0);
+    }
+    fill(1, 2048); // what it does not see it does not know
+    for (size_t i = 0; i < 2048; i++)
+        message[i] = i % 4 == 0 ? message[i] : 'x';
+    CHECK(deflate_message(deflate, 15, bytes_of(message, 2048), packed, sizeof(packed)) == 0);
 }
 
 static void test_limits(struct deflate *deflate)
@@ -226,6 +248,7 @@ int main(void)
     test_round_trips(deflate);
     test_small_window(deflate);
     test_not_smaller(deflate);
+    test_sample(deflate);
     test_limits(deflate);
     test_messages(deflate);
     test_cut(deflate);

@@ -1,4 +1,5 @@
-// A hashing node: argon2id checks and new hashes, one after the other, for the accounts node. One rule: every request is answered. Thread: its own.
+// A hashing node: argon2id checks and new hashes, one after the other, for the accounts node. One rule: every request is answered.
+// Thread: its own.
 #include <stdlib.h>
 
 #include "auth/auth.h"

@@ -1,4 +1,5 @@
-// What the accounts node and the hashing nodes tell each other (RECORD_HASH, RECORD_HASH_NEW and their answers). Structs are the records, byte for byte.
+// What the accounts node and the hashing nodes tell each other (RECORD_HASH, RECORD_HASH_NEW and their answers). Structs are the records,
+// byte for byte.
 #pragma once
 #include "auth/fingerprint.h"
 #include "auth/password.h"

@@ -2,24 +2,24 @@
 #pragma once
 #include <stdint.h>
 
-#define METRICS_TABLE(X)                                                     \
-    X(accepted, "connections accepted")                                      \
-    X(refused_full, "connections refused: conns_max reached")                \
-    X(accept_failed, "accept failed: descriptors or memory")                 \
-    X(http_requests, "HTTP requests answered")                               \
-    X(logins, "successful logins")                                           \
-    X(logins_refused, "logins answered 403")                                 \
-    X(logins_throttled, "logins answered 429")                               \
-    X(logins_busy, "logins answered 503")                                    \
-    X(messages_in, "commands taken")                                         \
-    X(messages_relayed, "data messages delivered")                           \
-    X(bytes_relayed, "payload bytes delivered")                              \
-    X(events_out, "events sent, data apart")                                 \
-    X(waits, "sessions stopped reading: back-pressure")                      \
-    X(pongs_dropped, "pings left unanswered: newer ping came first")         \
-    X(reads, "read calls")                                                   \
-    X(writes, "write calls")                                                 \
-    X(turns, "turns of the loop")                                            \
+#define METRICS_TABLE(X)                                                                                                                   \
+    X(accepted, "connections accepted")                                                                                                    \
+    X(refused_full, "connections refused: conns_max reached")                                                                              \
+    X(accept_failed, "accept failed: descriptors or memory")                                                                               \
+    X(http_requests, "HTTP requests answered")                                                                                             \
+    X(logins, "successful logins")                                                                                                         \
+    X(logins_refused, "logins answered 403")                                                                                               \
+    X(logins_throttled, "logins answered 429")                                                                                             \
+    X(logins_busy, "logins answered 503")                                                                                                  \
+    X(messages_in, "commands taken")                                                                                                       \
+    X(messages_relayed, "data messages delivered")                                                                                         \
+    X(bytes_relayed, "payload bytes delivered")                                                                                            \
+    X(events_out, "events sent, data apart")                                                                                               \
+    X(waits, "sessions stopped reading: back-pressure")                                                                                    \
+    X(pongs_dropped, "pings left unanswered: newer ping came first")                                                                       \
+    X(reads, "read calls")                                                                                                                 \
+    X(writes, "write calls")                                                                                                               \
+    X(turns, "turns of the loop")                                                                                                          \
     X(mail_in, "records from other nodes")
 
 #define METRICS_CLOSED_MAX 64 // ERROR_COUNT at most, checked in metrics' user

@@ -7,8 +7,8 @@ struct conn;
 
 struct room {
     const char *name;
-    bool whole_messages;    // input gets whole messages (else pieces as they arrive)
-    bool text_taken;        // false: text messages are closed with ERROR_WS_TEXT_REFUSED
+    bool whole_messages;          // input gets whole messages (else pieces as they arrive)
+    bool text_taken;              // false: text messages are closed with ERROR_WS_TEXT_REFUSED
     bool answers_close_with_code; // echo the peer's close code (RFC 6455 5.5.1)
     uint64_t message_bytes_max;   // WebSocket message, as sent
     uint64_t inflated_bytes_max;  // WebSocket message, inflated
@@ -23,6 +23,8 @@ struct room {
     // EFFECT_EVENT and EFFECT_DATA for this session.
     void (*on_event)(struct conn *conn, enum router_event event, const struct key *key);
     void (*on_data)(struct conn *conn, const struct key *sender, struct bytes payload);
+    // EFFECT_REPORT: what became of a datagram of this session. May be NULL for rooms that send none.
+    void (*on_report)(struct conn *conn, uint32_t token, enum router_report what);
     // The time limit that the room set with conn_room_deadline has passed. May be NULL.
     void (*on_deadline)(struct conn *conn);
     // Give back what the room holds for this connection. Called exactly once after on_open.
@@ -32,8 +34,8 @@ struct room {
 // Where HTTP leads to a room: an exact path, or one and everything below it.
 struct route {
     const char *path;
-    bool below;  // also path/...
-    bool login;  // HTTP Basic by the accounts node first
+    bool below;      // also path/...
+    bool login;      // HTTP Basic by the accounts node first
     bool multi_user; // not there in single-user mode
     const struct room *room;
 };

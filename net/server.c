@@ -1,18 +1,18 @@
-// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then mail, then main. Everything is made by the main thread
-// before the others start and torn down by it after they have ended, so no start or end races with anything.
+// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then mail, then main. Everything is made by the
+// main thread before the others start and torn down by it after they have ended, so no start or end races with anything.
 #include "net/server.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "auth/auth.h"
 #include "net/listen.h"
 #include "net/mail.h"
 #include "net/shard.h"
@@ -24,9 +24,9 @@
 
 #define SHARDS_MAX 256
 #define HASHERS_MAX 64
-#define HASH_QUEUE_MAX 256     // password checks waiting per hashing node
-#define FAILURES_BURST 10      // wrong passwords at once, per address and per account
-#define FAILURES_REFILL_S 6    // and then one each so many seconds
+#define HASH_QUEUE_MAX 256  // password checks waiting per hashing node
+#define FAILURES_BURST 10   // wrong passwords at once, per address and per account
+#define FAILURES_REFILL_S 6 // and then one each so many seconds
 #define CONTROL_BYTES_MAX 524288
 #define LINKS_PER_SESSION_MAX 1024
 #define DEVICES_PER_ACCOUNT_MAX 4096
@@ -384,8 +384,7 @@ int server_run(const struct server_config *config)
 int server_run_routes(const struct server_config *config, const struct route *routes, size_t route_count)
 {
     log_open(config->log_level);
-    if (sodium_init() < 0)
-        return 1;
+    auth_init();
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL)
         return 1;

@@ -41,7 +41,8 @@ struct shard *shard_create(const struct shard_shared *shared, uint16_t index, ui
     shard->deflated = malloc(SHARD_SCRATCH_BYTES);
     shard->read_buffer = malloc(SHARD_READ_BUFFER_BYTES);
     if (shard->node == NULL || shard->router == NULL || shard->pool == NULL || shard->deflate == NULL || shard->effects.items == NULL ||
-        shard->conn_chunks == NULL || shard->full == NULL || shard->scratch == NULL || shard->deflated == NULL || shard->read_buffer == NULL) {
+        shard->conn_chunks == NULL || shard->full == NULL || shard->scratch == NULL || shard->deflated == NULL ||
+        shard->read_buffer == NULL) {
         shard_destroy(shard);
         return NULL;
     }
@@ -249,10 +250,8 @@ static size_t take_usage(struct conn *conn, struct usage_record *ret_record)
 {
     if (conn->usage_sent_bytes == 0 && conn->usage_recv_bytes == 0)
         return 0;
-    *ret_record = (struct usage_record){.account = conn->account,
-                                        .address = conn->address,
-                                        .sent_bytes = conn->usage_sent_bytes,
-                                        .recv_bytes = conn->usage_recv_bytes};
+    *ret_record = (struct usage_record){
+        .account = conn->account, .address = conn->address, .sent_bytes = conn->usage_sent_bytes, .recv_bytes = conn->usage_recv_bytes};
     conn->usage_sent_bytes = conn->usage_recv_bytes = 0;
     return 1;
 }
@@ -260,8 +259,8 @@ static size_t take_usage(struct conn *conn, struct usage_record *ret_record)
 static void post_usage(struct shard *shard, const struct usage_record *records, size_t count)
 {
     if (count > 0)
-        post_write(shard->shared->post, shard->index, shard->shared->accounts_node, RECORD_USAGE, bytes_of(records, count * sizeof(*records)),
-                   bytes_of(NULL, 0));
+        post_write(shard->shared->post, shard->index, shard->shared->accounts_node, RECORD_USAGE,
+                   bytes_of(records, count * sizeof(*records)), bytes_of(NULL, 0));
 }
 
 void shard_usage_now(struct shard *shard, struct conn *conn)
@@ -287,6 +286,8 @@ static void on_usage_time(struct timer *timer, uint64_t now_ns)
         }
     }
     post_usage(shard, records, count);
+    if (shard->accept_stalled && !shard->stopping) // those who hold the descriptors may belong to other shards
+        retry_accept(shard);
     timer_set(node_timers(shard->node), timer, now_ns + shard->shared->limits.usage_interval_ns);
 }
 
@@ -317,6 +318,10 @@ static void carry_out(struct shard *shard, const struct effect *effect)
         break;
     case EFFECT_RESUME:
         conn_resume(conn);
+        break;
+    case EFFECT_REPORT:
+        if (conn->phase == CONN_OPEN && conn->room->on_report != NULL)
+            conn->room->on_report(conn, effect->token, effect->report);
         break;
     case EFFECT_RELEASED:
         conn_released(conn);

@@ -16,17 +16,17 @@
 #define SHARD_LISTENERS_MAX 64
 
 struct shard_limits {
-    uint32_t conns_max;             // open connections of this shard; more are refused with 503
-    uint64_t http_timeout_ns;       // from accept to a whole request head
-    uint64_t iam_timeout_ns;        // from Who to Iam
-    uint64_t ping_interval_ns;      // silence before a ping; closed after three of them
-    uint64_t slow_timeout_ns;       // a receiver that takes nothing for so long is closed
-    uint64_t close_timeout_ns;      // for the peer's part of a close
-    uint64_t stop_timeout_ns;       // for everybody's close when the relay stops
-    uint64_t usage_interval_ns;     // how often usage is handed to the accounts node
-    uint32_t control_bytes_max;     // queued events, apart from data
-    size_t pool_bytes_max;          // all buffers of this shard
-    bool deflate;                   // permessage-deflate when offered
+    uint32_t conns_max;         // open connections of this shard; more are refused with 503
+    uint64_t http_timeout_ns;   // from accept to a whole request head
+    uint64_t iam_timeout_ns;    // from Who to Iam
+    uint64_t ping_interval_ns;  // silence before a ping; closed after three of them
+    uint64_t slow_timeout_ns;   // a receiver that takes nothing for so long is closed
+    uint64_t close_timeout_ns;  // for the peer's part of a close
+    uint64_t stop_timeout_ns;   // for everybody's close when the relay stops
+    uint64_t usage_interval_ns; // how often usage is handed to the accounts node
+    uint32_t control_bytes_max; // queued events, apart from data
+    size_t pool_bytes_max;      // all buffers of this shard
+    bool deflate;               // permessage-deflate when offered
     struct router_limits router;
 };
 
@@ -66,20 +66,20 @@ struct shard {
     struct conn *free_conns;
     uint32_t conn_count;
 
-    struct conn *dirty;        // connections with output to flush this turn
-    struct conn *leaving;      // connections that router_leave must be called for
-    struct conn *usage;        // connections with usage not yet handed over
+    struct conn *dirty;   // connections with output to flush this turn
+    struct conn *leaving; // connections that router_leave must be called for
+    struct conn *usage;   // connections with usage not yet handed over
     struct timer usage_timer;
-    bool *full;                // per shard: what the router was last told
+    bool *full; // per shard: what the router was last told
 
     bool stopping;
     bool stopped;
     bool accept_stalled; // accept failed: listeners are tried again when a descriptor is free
     struct timer stop_timer;
 
-    uint8_t *scratch;          // a whole message when it must lie in one piece (deflate); SHARD_SCRATCH_BYTES
+    uint8_t *scratch; // a whole message when it must lie in one piece (deflate); SHARD_SCRATCH_BYTES
     uint8_t *deflated;
-    uint8_t *read_buffer;      // held bytes in front, then one read
+    uint8_t *read_buffer; // held bytes in front, then one read
 };
 
 // Creates the shard and its node. NULL: out of memory or descriptors. `shared` must outlive it.

@@ -1,5 +1,5 @@
 // Registration on the accounts node: see signup.h. The way of a request: its form, its limits, the database, then a hashing node or the
-// mail node, the database again. Thread: the accounts node, but signup_ask.
+// mail node, the database again. Thread: the accounts node.
 //
 // Limits. Buckets count what a stranger could do harm with: accounts made and letters caused by an address, letters to a mailbox, wrong
 // codes from an address and for an account. Asking about an account that is not there counts as a wrong code, so that nobody can find
@@ -69,12 +69,6 @@ struct signup {
     uint64_t now_ns;
     int64_t wall_s;
 };
-
-void signup_ask(struct post *post, uint16_t self, uint16_t accounts_node, const struct signup_request *request)
-{
-    CHECK(request->command < SIGNUP_COMMAND_COUNT && request->generation > 0);
-    post_write(post, self, accounts_node, RECORD_SIGNUP, bytes_of(request, sizeof(*request)), bytes_of(NULL, 0));
-}
 
 struct signups *signups_create(void)
 {

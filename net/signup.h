@@ -66,9 +66,6 @@ struct signup_answer {
     uint32_t retry_after_s; // of SIGNUP_THROTTLED
 };
 
-// Shard side: posts a request. Never blocks.
-void signup_ask(struct post *post, uint16_t self, uint16_t accounts_node, const struct signup_request *request);
-
 // ---- for the accounts node ----
 
 struct accounts;

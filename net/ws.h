@@ -1,12 +1,12 @@
 // WebSocket frames (RFC 6455), without I/O. Server and client side. A pull parser over the caller's buffer: payload is unmasked in place
-// and handed out in pieces as it lies there, so nothing is copied or allocated. Only a frame head that is cut short and the
-// payload of a control frame are kept inside (WS_CONTROL_MAX bytes would bloat idle sessions, so control payload waits in the caller's buffer).
+// and handed out in pieces as it lies there, so nothing is copied or allocated. A frame head that is cut short and a control frame that
+// is not whole wait in the caller's buffer: to keep WS_CONTROL_MAX bytes inside would bloat idle sessions.
 #pragma once
 #include "shards/base/bytes.h"
 #include "shards/base/error.h"
 
-#define WS_HEAD_MAX 14      // RFC 6455 5.2
-#define WS_CONTROL_MAX 125  // RFC 6455 5.5
+#define WS_HEAD_MAX 14     // RFC 6455 5.2
+#define WS_CONTROL_MAX 125 // RFC 6455 5.5
 
 enum ws_opcode { WS_CONTINUATION = 0, WS_TEXT = 1, WS_BINARY = 2, WS_CLOSE = 8, WS_PING = 9, WS_PONG = 10 };
 
@@ -26,28 +26,29 @@ struct ws_decoder {
     uint8_t opcode;         // of the current frame, resolved (a continuation has its message's opcode)
     uint8_t message_opcode; // of the open fragmented message, 0: none
     bool in_frame, frame_fin, compressed;
-    bool fresh;             // no piece of the open message was handed out yet
-    bool failed;            // WS_ITEM_ERROR was returned: no more calls
-    uint8_t utf8_state;     // of the open text message; 0 = complete character
-    uint8_t utf8_start;     // utf8_state before the last piece, for ws_unread
+    bool fresh;         // no piece of the open message was handed out yet
+    bool failed;        // WS_ITEM_ERROR was returned: no more calls
+    uint8_t utf8_state; // of the open text message; 0 = complete character
+    uint8_t utf8_start; // utf8_state before the last piece, for ws_unread
 };
 
 enum ws_item_kind {
-    WS_ITEM_NONE,    // needs more input: keep the bytes from `consumed` on (at most WS_HEAD_MAX + WS_CONTROL_MAX)
-    WS_ITEM_DATA,    // payload: a piece of a text or binary message
-    WS_ITEM_PING, WS_ITEM_PONG, // payload: whole
-    WS_ITEM_CLOSE,   // close_code (1005 when absent), payload: reason
-    WS_ITEM_ERROR,   // error; the decoder is invalid from now on
+    WS_ITEM_NONE, // needs more input: keep the bytes from `consumed` on (at most WS_HEAD_MAX + WS_CONTROL_MAX)
+    WS_ITEM_DATA, // payload: a piece of a text or binary message
+    WS_ITEM_PING,
+    WS_ITEM_PONG,  // payload: whole
+    WS_ITEM_CLOSE, // close_code (1005 when absent), payload: reason
+    WS_ITEM_ERROR, // error; the decoder is invalid from now on
 };
 
 struct ws_item {
     enum ws_item_kind kind;
     enum error error;
     uint16_t close_code;
-    uint8_t opcode;       // WS_TEXT or WS_BINARY for data
-    bool first, last;     // this piece begins / ends its message (both may hold; an empty message is one piece of length 0)
-    bool compressed;      // permessage-deflate: the pieces are compressed bytes
-    uint8_t *ptr;         // into the caller's buffer, unmasked
+    uint8_t opcode;   // WS_TEXT or WS_BINARY for data
+    bool first, last; // this piece begins / ends its message (both may hold; an empty message is one piece of length 0)
+    bool compressed;  // permessage-deflate: the pieces are compressed bytes
+    uint8_t *ptr;     // into the caller's buffer, unmasked
     size_t len;
 };
 

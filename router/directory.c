@@ -19,6 +19,13 @@ static uint32_t find(const struct router *router, uint64_t hash, const struct ke
     return SLAB_NONE;
 }
 
+struct handle directory_holder(const struct router *router, const struct key *key)
+{
+    uint32_t index = find(router, hash_key(&router->secret, key), key);
+    const struct handle none = {.generation = 0};
+    return index == SLAB_NONE ? none : ((const struct owner *)slab_at(&router->owners, index))->session;
+}
+
 // The key is the session's now: on to presence, or straight to its welcome.
 static void hand_over(struct router *router, struct owner *owner, struct handle session, uint64_t account, struct effects *out)
 {

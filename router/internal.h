@@ -5,14 +5,8 @@
 #include "router/router.h"
 #include "router/slab.h"
 #include "router/table.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
-
-// Bugs planted for the mutation tests; constant false in production.
-#ifdef ROUTER_BUG
-#define BUG(number) (ROUTER_BUG == (number))
-#else
-#define BUG(number) false
-#endif
 
 #define DATA_COST_BYTES_MIN 64u   // an empty message must cost something too
 #define DATA_BYTES_MAX (1u << 29) // of one payload, and of a window: their sum fits a link's credit
@@ -25,7 +19,7 @@ enum session_state {
     SESSION_LEAVING, // its links are being taken down
 };
 
-enum session_wait { WAIT_NONE, WAIT_FENCE, WAIT_CREDIT, WAIT_SHARD, WAIT_PARTING };
+enum session_wait { WAIT_NONE, WAIT_FENCE, WAIT_CREDIT, WAIT_SHARD, WAIT_PARTING, WAIT_REPORT, WAIT_ANSWER };
 
 struct session {
     struct key key;
@@ -39,13 +33,17 @@ struct session {
     int32_t fences; // WELCOME adds, FENCE_ACK takes: an answer may overtake the WELCOME
     uint16_t wait_shard;
     uint16_t unused_2;
-    uint32_t wait_link;            // of WAIT_CREDIT
+    uint32_t wait_link;            // of WAIT_CREDIT and WAIT_ANSWER
     uint32_t wait_prev, wait_next; // in the list of wait_shard
     uint32_t links;                // head of its links
     uint32_t links_live;           // asked, half or linked
     uint32_t links_parting;        // given up, waiting for answers
     uint32_t last;                 // the link used last, or SLAB_NONE
     uint32_t starved;              // head of its links whose senders wait for credit
+    uint32_t datagrams_out;        // sent and not yet reported
+    uint32_t datagram_bytes_out;   // what they cost
+    uint32_t held, held_last;      // reports that wait until its queue has room, oldest first
+    uint32_t held_count;
 };
 
 enum link_state {
@@ -68,8 +66,9 @@ struct link {
     int32_t credit; // what may be sent; a message may overdraw it
     uint32_t owed;  // received and not yet granted back
     uint32_t starved_next, starved_prev;
-    uint8_t starved; // is in its session's starved list
-    uint8_t unused[3];
+    uint8_t starved;   // is in its session's starved list
+    uint8_t undecided; // asked, and not yet known whether the other had asked already: data must wait for that
+    uint8_t unused[2];
     struct handle peer; // the other half, from HALF on
     struct key peer_key;
 };
@@ -114,6 +113,14 @@ struct pair {
     struct handle asks[2]; // links, or none
 };
 
+// A datagram that a full receiver has taken: its sender is told when the queue has room.
+struct held {
+    uint32_t next; // first: the slab's while free
+    struct handle sender;
+    uint32_t token;
+    uint32_t cost;
+};
+
 _Static_assert(sizeof(struct session) <= 160, "session record budget");
 _Static_assert(sizeof(struct link) <= 128, "link record budget");
 
@@ -132,13 +139,36 @@ struct router {
     uint32_t members_count;
     uint32_t grant_bytes_min; // owed credit is returned in portions of at least this
     uint64_t data_delivered, data_bounced, data_lost;
-    struct slab sessions, links, owners, pairs, accounts, members;
+    struct slab sessions, links, owners, pairs, accounts, members, held;
     struct table link_table, owner_table, pair_table, account_table;
     struct target *targets; // one per shard
     uint8_t *marks;         // one per shard: scratch of the presence fan-out, all zero between uses
     struct mail *fifo;      // ring of mail to the own shard
     size_t fifo_head, fifo_count, fifo_capacity;
 };
+
+// The next effect, with only kind and slot set.
+static inline struct effect *effect_add(struct effects *out, enum effect_kind kind, uint32_t slot)
+{
+    CHECK(out->count < out->max);
+    struct effect *effect = &out->items[out->count++];
+    effect->kind = (uint8_t)kind;
+    effect->slot = slot;
+    return effect;
+}
+
+// The slot's session; NULL: free.
+static inline struct session *session_at(const struct router *router, uint32_t slot)
+{
+    CHECK(slot < router->limits.sessions_max);
+    struct session *session = slab_find(&router->sessions, slot);
+    return session != NULL && session->state != SESSION_FREE ? session : NULL;
+}
+
+static inline struct link *link_at(const struct router *router, uint32_t index)
+{
+    return slab_at(&router->links, index);
+}
 
 // mail.c: sends to the own shard by the FIFO, to others by an effect. `mail->to_shard` and `type` are set.
 void mail_send(struct router *router, const struct mail *mail, struct effects *out);
@@ -151,9 +181,7 @@ void mail_drain(struct router *router, struct effects *out);
 const char *mail_name(enum mail_type type); // static string
 
 // session.c
-struct effect *effect_add(struct effects *out, enum effect_kind kind, uint32_t slot);                  // only kind and slot are set
 void effect_event(struct effects *out, uint32_t slot, enum router_event event, const struct key *key); // key NULL: none
-struct session *session_at(const struct router *router, uint32_t slot);                                // NULL: free
 struct session *session_of(const struct router *router, struct handle session);                        // NULL: stale
 struct handle session_handle(const struct router *router, uint32_t slot);
 // A session waits for one thing at most; a second call replaces the first.
@@ -168,7 +196,15 @@ void session_unregister(struct router *router, uint32_t slot, struct effects *ou
 void session_try_release(struct router *router, uint32_t slot, struct effects *out);
 void session_check(const struct router *router);
 
+// datagram.c
+#define HELD_MAX 1024u // reports held for one receiver
+void datagram_send(struct router *router, uint32_t slot, const struct key *dest, uint32_t token, struct bytes payload, struct effects *out);
+void datagram_mail(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out);
+void datagram_release(struct router *router, uint32_t slot, enum router_report what, struct effects *out); // tells all that are held
+void datagram_check(const struct router *router);
+
 // directory.c, presence.c, pair.c: the homes.
+struct handle directory_holder(const struct router *router, const struct key *key); // none: nobody
 uint16_t directory_home(const struct router *router, const struct key *key);
 void directory_mail(struct router *router, const struct mail *mail, struct effects *out);
 void directory_check(const struct router *router);
@@ -179,13 +215,25 @@ uint16_t pair_home(const struct router *router, const struct key *a, const struc
 void pair_mail(struct router *router, const struct mail *mail, struct effects *out);
 void pair_check(const struct router *router);
 
-// link.c: links are named by index; `link_find` yields live ones only, or SLAB_NONE.
-uint32_t link_find(const struct router *router, uint32_t slot, const struct key *peer);
+// link.c: links are named by index. `link_find` yields live ones only, or SLAB_NONE; the last that was found needs no look-up.
+uint32_t link_look_up(const struct router *router, uint32_t slot, const struct key *peer);
+
+static inline uint32_t link_find(const struct router *router, struct session *session, uint32_t slot, const struct key *peer)
+{
+    CHECK(session->state == SESSION_LIVE);
+    if (session->last != SLAB_NONE && key_equal(&link_at(router, session->last)->peer_key, peer))
+        return session->last;
+    uint32_t index = link_look_up(router, slot, peer);
+    if (index != SLAB_NONE)
+        session->last = index;
+    return index;
+}
+
 void link_ask(struct router *router, uint32_t slot, const struct key *peer, uint16_t home, struct effects *out);
 // Takes a live link down; its session, unless it is leaving, is told Disconnected if it was linked.
 void link_give_up(struct router *router, uint32_t index, struct effects *out);
 // The link is linked and has credit.
-void link_send(struct router *router, uint32_t index, struct bytes payload, struct effects *out);
+void link_send(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out);
 void link_grant_starved(struct router *router, uint32_t slot, struct effects *out);
 void link_mail(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out);
 void link_check(const struct router *router);

@@ -2,11 +2,6 @@
 // A link that is given up leaves the look-up table at once, and its record when all its mail has been answered.
 #include "router/internal.h"
 
-static struct link *link_at(const struct router *router, uint32_t index)
-{
-    return slab_at(&router->links, index);
-}
-
 // The link, or NULL if the handle is stale.
 static struct link *link_of(const struct router *router, struct handle handle)
 {
@@ -20,7 +15,7 @@ static struct handle link_handle(const struct router *router, uint32_t index)
     return (struct handle){.slot = index, .generation = link_at(router, index)->generation, .shard = router->shard};
 }
 
-static struct session *session_of_link(const struct router *router, const struct link *link)
+static inline struct session *session_of_link(const struct router *router, const struct link *link)
 {
     struct session *session = slab_at(&router->sessions, link->session);
     CHECK(session->state == SESSION_LIVE || session->state == SESSION_LEAVING);
@@ -42,7 +37,7 @@ static uint64_t table_hash(const struct router *router, uint32_t slot, const str
     return hash_bytes(&router->secret, &name, sizeof(name));
 }
 
-static uint32_t look_up(const struct router *router, uint32_t slot, const struct key *peer)
+uint32_t link_look_up(const struct router *router, uint32_t slot, const struct key *peer)
 {
     struct table_cursor cursor = table_look(&router->link_table, table_hash(router, slot, peer));
     uint32_t index;
@@ -52,20 +47,6 @@ static uint32_t look_up(const struct router *router, uint32_t slot, const struct
             return index;
     }
     return SLAB_NONE;
-}
-
-uint32_t link_find(const struct router *router, uint32_t slot, const struct key *peer)
-{
-    struct session *session = slab_at(&router->sessions, slot);
-    CHECK(session->state == SESSION_LIVE);
-    if (session->last != SLAB_NONE && key_equal(&link_at(router, session->last)->peer_key, peer))
-        return session->last;
-    if (session->links_live == 0)
-        return SLAB_NONE;
-    uint32_t index = look_up(router, slot, peer);
-    if (index != SLAB_NONE)
-        session->last = index;
-    return index;
 }
 
 void link_ask(struct router *router, uint32_t slot, const struct key *peer, uint16_t home, struct effects *out)
@@ -80,6 +61,7 @@ void link_ask(struct router *router, uint32_t slot, const struct key *peer, uint
                           .generation = generation == 0 ? 1 : generation,
                           .session = slot,
                           .state = LINK_ASKED,
+                          .undecided = 1,
                           .pair_home = home,
                           .starved_next = SLAB_NONE,
                           .starved_prev = SLAB_NONE,
@@ -118,6 +100,15 @@ static void starved_remove(struct router *router, struct session *session, struc
         link_at(router, link->starved_next)->starved_prev = link->starved_prev;
 }
 
+// It is known now whether the connection came about; data may have waited for that.
+static void decided(struct router *router, struct link *link, uint32_t index, struct effects *out)
+{
+    link->undecided = 0;
+    const struct session *session = session_of_link(router, link);
+    if (session->wait == WAIT_ANSWER && session->wait_link == index)
+        session_resume(router, link->session, out);
+}
+
 // Leaves LINKED, in which alone credit means something; wakes its session if it waits for that.
 static void unlink_peer(struct router *router, struct link *link, uint32_t index, enum link_state state, struct effects *out)
 {
@@ -129,19 +120,6 @@ static void unlink_peer(struct router *router, struct link *link, uint32_t index
     link->state = (uint8_t)state;
     if (session->wait == WAIT_CREDIT && session->wait_link == index)
         session_resume(router, link->session, out);
-}
-
-static void link_up(struct router *router, struct link *link, struct handle peer, struct effects *out)
-{
-    CHECK(link->state == LINK_ASKED || link->state == LINK_HALF);
-    CHECK(session_of_link(router, link)->state == SESSION_LIVE);
-    bool told = BUG(2) && link->state == LINK_ASKED;
-    link->state = LINK_LINKED;
-    link->peer = peer;
-    link->credit = (int32_t)router->limits.window_bytes;
-    link->owed = 0;
-    if (!told)
-        effect_event(out, link->session, ROUTER_CONNECTED, &link->peer_key);
 }
 
 // A link that is given up and owed no answer any more is freed; its session may have waited for that.
@@ -199,11 +177,12 @@ void link_give_up(struct router *router, uint32_t index, struct effects *out)
         return;
     }
     link->state = link->state == LINK_HALF ? LINK_CANCELLED : LINK_PARTING;
+    link->owed = 0;
 }
 
 // --- data and credit -----------------------------------------------------------------------------------------------------------------
 
-static int32_t data_cost(size_t payload_bytes)
+static inline int32_t data_cost(size_t payload_bytes)
 {
     CHECK(payload_bytes <= DATA_BYTES_MAX);
     return payload_bytes < DATA_COST_BYTES_MIN ? (int32_t)DATA_COST_BYTES_MIN : (int32_t)payload_bytes;
@@ -260,13 +239,8 @@ void link_grant_starved(struct router *router, uint32_t slot, struct effects *ou
     }
 }
 
-static void on_data(struct router *router, struct handle to, struct handle from, struct bytes payload, struct effects *out)
+static inline void deliver(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out)
 {
-    struct link *link = link_of(router, to);
-    if (link == NULL || link->state != LINK_LINKED || !handle_equal(link->peer, from)) {
-        mail_reply(router, MAIL_BOUNCE, from, to, out);
-        return;
-    }
     struct session *session = session_of_link(router, link);
     struct effect *effect = effect_add(out, EFFECT_DATA, link->session);
     effect->payload = payload;
@@ -274,24 +248,33 @@ static void on_data(struct router *router, struct handle to, struct handle from,
     router->data_delivered++;
     session->queued_bytes += payload.len;
     link->owed += (uint32_t)data_cost(payload.len);
-    if (link->owed < router->grant_bytes_min)
+    if (link->owed < router->grant_bytes_min || link->starved) // a starved one waits until the queue has drained to half
         return;
     if (session->queued_bytes < router->limits.queue_bytes_max)
-        grant(router, link, to.slot, out);
+        grant(router, link, index, out);
     else
-        starved_add(router, session, link, to.slot);
+        starved_add(router, session, link, index);
 }
 
-void link_send(struct router *router, uint32_t index, struct bytes payload, struct effects *out)
+void link_send(struct router *router, struct link *link, uint32_t index, struct bytes payload, struct effects *out)
 {
-    struct link *link = link_at(router, index);
     CHECK(link->state == LINK_LINKED && link->credit > 0);
     link->credit -= data_cost(payload.len);
     if (link->peer.shard == router->shard) {
-        on_data(router, link->peer, link_handle(router, index), payload, out);
+        struct link *peer = link_at(router, link->peer.slot);
+        CHECK(peer->generation == link->peer.generation && peer->state == LINK_LINKED); // on one shard both are or neither
+        deliver(router, peer, link->peer.slot, payload, out);
         return;
     }
     send_short(router, link, index, MAIL_DATA, 0, payload, out);
+}
+
+static void on_data(struct router *router, struct link *link, const struct mail *mail, struct bytes payload, struct effects *out)
+{
+    if (link != NULL && link->state == LINK_LINKED && handle_equal(link->peer, mail->from))
+        deliver(router, link, mail->to.slot, payload, out);
+    else
+        mail_reply(router, MAIL_BOUNCE, mail->from, mail->to, out);
 }
 
 static void on_bounce(struct router *router, const struct link *link, struct effects *out)
@@ -307,14 +290,53 @@ static void on_bounce(struct router *router, const struct link *link, struct eff
 
 // --- opening and parting -------------------------------------------------------------------------------------------------------------
 
+// What a new peer may send at first: nothing while the queue is full, or else who connects again and again would fill it without bound.
+static uint32_t first_credit(const struct router *router, const struct link *link)
+{
+    bool full = session_of_link(router, link)->queued_bytes >= router->limits.queue_bytes_max;
+    return full ? 0 : router->limits.window_bytes;
+}
+
+// `credit` came with the peer's mail, `owed` is what ours withheld of the window.
+static void link_up(struct router *router, struct handle self, struct handle peer, uint32_t credit, uint32_t owed, struct effects *out)
+{
+    struct link *link = link_at(router, self.slot);
+    CHECK(link->state == LINK_ASKED || link->state == LINK_HALF);
+    CHECK(credit <= router->limits.window_bytes && owed <= router->limits.window_bytes);
+    struct session *session = session_of_link(router, link);
+    CHECK(session->state == SESSION_LIVE);
+    bool untold = BUG(2) && link->state == LINK_ASKED;
+    link->state = LINK_LINKED;
+    link->peer = peer;
+    link->credit = (int32_t)credit;
+    link->owed = owed;
+    if (!untold)
+        effect_event(out, link->session, ROUTER_CONNECTED, &link->peer_key);
+    decided(router, link, self.slot, out);
+    if (owed > 0 && session->queued_bytes < router->limits.queue_bytes_max)
+        grant(router, link, self.slot, out);
+    else if (owed > 0)
+        starved_add(router, session, link, self.slot);
+}
+
+static void send_credit(struct router *router, enum mail_type type, const struct mail *answered, uint32_t credit, struct effects *out)
+{
+    mail_send(router,
+              &(struct mail){
+                  .type = (uint8_t)type, .to_shard = answered->from.shard, .number = credit, .to = answered->from, .from = answered->to},
+              out);
+}
+
 static void on_open(struct router *router, struct link *link, const struct mail *mail, struct effects *out)
 {
     // A link that is linked already was opened by a newer half of its peer: this one is gone.
     if (link == NULL || link->state != LINK_ASKED)
         return;
+    uint32_t credit = first_credit(router, link);
     link->state = LINK_HALF;
     link->peer = mail->from;
-    mail_reply(router, MAIL_ACCEPT, mail->from, mail->to, out);
+    link->owed = router->limits.window_bytes - credit;
+    send_credit(router, MAIL_ACCEPT, mail, credit, out);
 }
 
 static void on_accept(struct router *router, struct link *link, const struct mail *mail, struct effects *out)
@@ -328,8 +350,9 @@ static void on_accept(struct router *router, struct link *link, const struct mai
         unlink_peer(router, link, mail->to.slot, LINK_ASKED, out);
         effect_event(out, link->session, ROUTER_DISCONNECTED, &link->peer_key);
     }
-    link_up(router, link, mail->from, out);
-    mail_reply(router, MAIL_CONFIRM, mail->from, mail->to, out);
+    uint32_t credit = first_credit(router, link);
+    link_up(router, mail->to, mail->from, mail->number, router->limits.window_bytes - credit, out);
+    send_credit(router, MAIL_CONFIRM, mail, credit, out);
 }
 
 static void on_confirm(struct router *router, struct link *link, const struct mail *mail, struct effects *out)
@@ -338,7 +361,7 @@ static void on_confirm(struct router *router, struct link *link, const struct ma
     CHECK(link != NULL && handle_equal(link->peer, mail->from));
     CHECK(link->state == LINK_HALF || link->state == LINK_CANCELLED);
     if (link->state == LINK_HALF) {
-        link_up(router, link, mail->from, out);
+        link_up(router, mail->to, mail->from, mail->number, link->owed, out);
         return;
     }
     link->state = LINK_PARTING;
@@ -356,6 +379,8 @@ static void on_reject(struct router *router, struct link *link, const struct mai
     CHECK(link->state != LINK_LINKED);
     if (link->state == LINK_HALF) {
         link->state = LINK_ASKED;
+        link->owed = 0;
+        decided(router, link, mail->to.slot, out);
     } else if (link->state == LINK_CANCELLED) {
         link->state = LINK_PARTING;
         try_free(router, link, mail->to.slot, out);
@@ -386,13 +411,18 @@ void link_mail(struct router *router, const struct mail *mail, struct bytes payl
     struct link *link = link_of(router, mail->to);
     switch (mail->type) {
     case MAIL_DATA:
-        on_data(router, mail->to, mail->from, payload, out);
+        on_data(router, link, mail, payload, out);
         break;
     case MAIL_CREDIT:
         on_credit(router, mail->to, mail->from, mail->number, out);
         break;
     case MAIL_BOUNCE:
         on_bounce(router, link, out);
+        break;
+    case MAIL_ASKED:
+        CHECK(link != NULL); // UNASK_ACK comes later
+        if (link->state == LINK_ASKED)
+            decided(router, link, mail->to.slot, out);
         break;
     case MAIL_OPEN:
         on_open(router, link, mail, out);
@@ -428,7 +458,8 @@ static void check_list(const struct router *router, const struct session *sessio
         const struct link *link = link_at(router, i);
         CHECK(link->state != LINK_FREE && link->session == slot && link->prev == prev);
         CHECK(is_live(link) == (link->acks == 0) || link->state == LINK_CANCELLED);
-        CHECK(link->state == LINK_LINKED || (link->owed == 0 && link->credit == 0 && !link->starved));
+        CHECK(link->state == LINK_LINKED || (link->credit == 0 && !link->starved));
+        CHECK(link->state == LINK_LINKED || link->state == LINK_HALF || link->owed == 0);
         CHECK(link->owed <= 2 * DATA_BYTES_MAX);
         live += is_live(link);
         parting += !is_live(link);
@@ -460,7 +491,7 @@ void link_check(const struct router *router)
         if (!is_live(link))
             continue;
         live++;
-        CHECK(look_up(router, link->session, &link->peer_key) == i);
+        CHECK(link_look_up(router, link->session, &link->peer_key) == i);
         if (link->state == LINK_LINKED && link->peer.shard == router->shard) {
             const struct link *peer = link_of(router, link->peer);
             CHECK(peer != NULL && peer->state == LINK_LINKED && handle_equal(peer->peer, link_handle(router, i)));

@@ -5,7 +5,7 @@
 
 #define FIFO_CAPACITY_MIN 64u
 
-enum mail_party { PARTY_SESSION, PARTY_LINK, PARTY_DIRECTORY, PARTY_PRESENCE, PARTY_PAIR };
+enum mail_party { PARTY_SESSION, PARTY_LINK, PARTY_DIRECTORY, PARTY_PRESENCE, PARTY_PAIR, PARTY_DATAGRAM };
 
 // Bytes on the wire: links and sessions only; then the account; then key a; then key b.
 #define WIRE_SHORT offsetof(struct mail, account)
@@ -37,9 +37,10 @@ static const struct mail_row {
     [MAIL_EXIT_ACK] = {"EXIT_ACK", PARTY_DIRECTORY, WIRE_KEY},
     // from the link, a its own key, b its peer's; the answer to the link
     [MAIL_ASK] = {"ASK", PARTY_PAIR, WIRE_KEYS},
+    [MAIL_ASKED] = {"ASKED", PARTY_LINK, WIRE_SHORT}, // to the link: the other has not asked yet
     [MAIL_UNASK] = {"UNASK", PARTY_PAIR, WIRE_KEYS},
     [MAIL_UNASK_ACK] = {"UNASK_ACK", PARTY_LINK, WIRE_SHORT},
-    // to the link, from the link that is or becomes its peer
+    // to the link, from the link that is or becomes its peer; number of ACCEPT and CONFIRM: the credit to start with
     [MAIL_OPEN] = {"OPEN", PARTY_LINK, WIRE_SHORT},
     [MAIL_ACCEPT] = {"ACCEPT", PARTY_LINK, WIRE_SHORT},
     [MAIL_REJECT] = {"REJECT", PARTY_LINK, WIRE_SHORT},
@@ -49,6 +50,11 @@ static const struct mail_row {
     [MAIL_DATA] = {"DATA", PARTY_LINK, WIRE_SHORT},
     [MAIL_BOUNCE] = {"BOUNCE", PARTY_LINK, WIRE_SHORT},
     [MAIL_CREDIT] = {"CREDIT", PARTY_LINK, WIRE_SHORT}, // number of bytes
+    // from the session, number the token, a its key, b the receiver's: to the home of b, and on to the session that holds it
+    [MAIL_DATAGRAM] = {"DATAGRAM", PARTY_DATAGRAM, WIRE_KEYS},
+    [MAIL_FORWARD] = {"FORWARD", PARTY_DATAGRAM, WIRE_KEY},
+    [MAIL_REPORT] = {"REPORT", PARTY_DATAGRAM,
+                     WIRE_KEY}, // to the session, number the token, account the cost, flags the enum router_report
 };
 
 size_t mail_wire_bytes(enum mail_type type)
@@ -118,6 +124,9 @@ void mail_handle(struct router *router, const struct mail *mail, struct bytes pa
         break;
     case PARTY_PAIR:
         pair_mail(router, mail, out);
+        break;
+    case PARTY_DATAGRAM:
+        datagram_mail(router, mail, payload, out);
         break;
     }
 }

@@ -52,8 +52,11 @@ static void on_ask(struct router *router, const struct mail *mail, struct effect
     // A link asks once, and a key's next link comes only after its last one's UNASK.
     CHECK(handle_is_none(pair->asks[side]));
     pair->asks[side] = mail->from;
-    if (!handle_is_none(pair->asks[1 - side]))
-        mail_reply(router, MAIL_OPEN, mail->from, pair->asks[1 - side], out);
+    struct handle other = pair->asks[1 - side];
+    if (handle_is_none(other))
+        mail_reply(router, MAIL_ASKED, mail->from, mail->from, out);
+    else
+        mail_reply(router, MAIL_OPEN, mail->from, other, out);
 }
 
 static void on_unask(struct router *router, const struct mail *mail, struct effects *out)

@@ -7,7 +7,8 @@ size_t router_effects_max(const struct router_limits *limits)
 {
     // A leave yields per link UNASK and either PARTED or the local peer's Disconnected and RESUME. The last acknowledgement may let a
     // newcomer in: per member Exited, Entered both ways and two fences. Each mail in the FIFO at one time has its place here too.
-    return (size_t)limits->links_per_session_max * 3 + (size_t)limits->devices_per_account_max * 5 + 16;
+    // A leave or a drained queue also tells each held report.
+    return (size_t)limits->links_per_session_max * 3 + (size_t)limits->devices_per_account_max * 5 + HELD_MAX + 16;
 }
 
 struct router *router_create(uint16_t shard, uint16_t shard_count, const struct router_limits *limits, const struct hash_secret *secret)
@@ -28,6 +29,7 @@ struct router *router_create(uint16_t shard, uint16_t shard_count, const struct 
     slab_init(&router->pairs, sizeof(struct pair));
     slab_init(&router->accounts, sizeof(struct account));
     slab_init(&router->members, sizeof(struct member));
+    slab_init(&router->held, sizeof(struct held));
     router->targets = calloc(shard_count, sizeof(*router->targets));
     router->marks = calloc(shard_count, sizeof(*router->marks));
     if (router->targets == NULL || router->marks == NULL) {
@@ -49,6 +51,7 @@ void router_destroy(struct router *router)
     slab_fini(&router->pairs);
     slab_fini(&router->accounts);
     slab_fini(&router->members);
+    slab_fini(&router->held);
     table_fini(&router->link_table);
     table_fini(&router->owner_table);
     table_fini(&router->pair_table);
@@ -59,7 +62,7 @@ void router_destroy(struct router *router)
     free(router);
 }
 
-static void begin(const struct router *router, const struct effects *out)
+static inline void begin(const struct router *router, const struct effects *out)
 {
     CHECK(router->fifo_count == 0);
     CHECK(out->count == 0 && out->max >= router->effects_max);
@@ -74,29 +77,32 @@ void router_enter(struct router *router, struct handle session, const struct key
     mail_drain(router, out);
 }
 
-// The slot's session if it may command now. NULL: *ret_verdict is the answer, and `forbidden` was told to a slot that has not entered.
-static struct session *commander(struct router *router, uint32_t slot, int forbidden, struct effects *out, enum router_verdict *ret_verdict)
+// The slot's session if it may command now, else NULL.
+static inline struct session *commander(struct router *router, uint32_t slot, const struct effects *out)
 {
     begin(router, out);
     struct session *session = session_at(router, slot);
-    if (session == NULL) {
-        if (forbidden >= 0)
-            effect_event(out, slot, (enum router_event)forbidden, NULL);
-        *ret_verdict = ROUTER_DONE;
+    if (session == NULL || session->state != SESSION_LIVE)
         return NULL;
-    }
-    CHECK(session->state != SESSION_LEAVING);
-    if (session->state != SESSION_LIVE) {
-        *ret_verdict = ROUTER_WAIT;
-        return NULL;
-    }
     if (session->wait != WAIT_NONE)
         session_wait_end(router, slot); // the caller tries again unasked: it waits anew if it must
     return session;
 }
 
+// The verdict for a slot without a commander: it waits for its welcome, or has not entered and is told `forbidden`.
+static enum router_verdict refuse(struct router *router, uint32_t slot, enum router_event forbidden, struct effects *out)
+{
+    const struct session *session = session_at(router, slot);
+    if (session == NULL) {
+        effect_event(out, slot, forbidden, NULL);
+        return ROUTER_DONE;
+    }
+    CHECK(session->state == SESSION_REGISTERING || session->state == SESSION_FENCED);
+    return ROUTER_WAIT;
+}
+
 // Whether a command that needs this shard must wait; then its session does.
-static bool must_wait_for(struct router *router, uint32_t slot, uint16_t shard)
+static inline bool must_wait_for(struct router *router, uint32_t slot, uint16_t shard)
 {
     if (!router->targets[shard].full)
         return false;
@@ -106,15 +112,14 @@ static bool must_wait_for(struct router *router, uint32_t slot, uint16_t shard)
 
 enum router_verdict router_connect(struct router *router, uint32_t slot, const struct key *peer, struct effects *out)
 {
-    enum router_verdict verdict;
-    struct session *session = commander(router, slot, ROUTER_CONNECT_FORBIDDEN, out, &verdict);
+    struct session *session = commander(router, slot, out);
     if (session == NULL)
-        return verdict;
+        return refuse(router, slot, ROUTER_CONNECT_FORBIDDEN, out);
     if (key_equal(&session->key, peer)) {
         effect_event(out, slot, ROUTER_CONNECT_SELF, peer);
         return ROUTER_DONE;
     }
-    if (link_find(router, slot, peer) != SLAB_NONE)
+    if (link_find(router, session, slot, peer) != SLAB_NONE)
         return ROUTER_DONE;
     if (session->links_live >= router->limits.links_per_session_max) {
         effect_event(out, slot, ROUTER_TOO_MANY_CONNECTIONS, peer);
@@ -134,11 +139,12 @@ enum router_verdict router_connect(struct router *router, uint32_t slot, const s
 
 enum router_verdict router_disconnect(struct router *router, uint32_t slot, const struct key *peer, struct effects *out)
 {
-    enum router_verdict verdict;
-    const struct session *session = commander(router, slot, -1, out, &verdict);
+    if (session_at(router, slot) == NULL)
+        return ROUTER_DONE;
+    struct session *session = commander(router, slot, out);
     if (session == NULL)
-        return verdict;
-    uint32_t index = link_find(router, slot, peer);
+        return refuse(router, slot, ROUTER_CONNECT_FORBIDDEN, out);
+    uint32_t index = link_find(router, session, slot, peer);
     if (index == SLAB_NONE)
         return ROUTER_DONE;
     const struct link *link = slab_at(&router->links, index);
@@ -153,13 +159,17 @@ enum router_verdict router_disconnect(struct router *router, uint32_t slot, cons
 
 enum router_verdict router_send(struct router *router, uint32_t slot, const struct key *peer, struct bytes payload, struct effects *out)
 {
-    enum router_verdict verdict;
-    struct session *session = commander(router, slot, ROUTER_SEND_FORBIDDEN, out, &verdict);
+    struct session *session = commander(router, slot, out);
     if (session == NULL)
-        return verdict;
-    uint32_t index = link_find(router, slot, peer);
-    const struct link *link = index == SLAB_NONE ? NULL : slab_at(&router->links, index);
+        return refuse(router, slot, ROUTER_SEND_FORBIDDEN, out);
+    uint32_t index = link_find(router, session, slot, peer);
+    struct link *link = index == SLAB_NONE ? NULL : link_at(router, index);
     if (link == NULL || link->state != LINK_LINKED) {
+        if (link != NULL && link->undecided) { // a Connect just before it may have connected: the answer is under way
+            session_wait(router, slot, WAIT_ANSWER);
+            session->wait_link = index;
+            return ROUTER_WAIT;
+        }
         effect_event(out, slot, ROUTER_NO_SUCH_CONNECTION, peer);
         return ROUTER_DONE;
     }
@@ -170,7 +180,30 @@ enum router_verdict router_send(struct router *router, uint32_t slot, const stru
         session->wait_link = index;
         return ROUTER_WAIT;
     }
-    link_send(router, index, payload, out);
+    link_send(router, link, index, payload, out);
+    return ROUTER_DONE;
+}
+
+enum router_verdict router_datagram(struct router *router, uint32_t slot, const struct key *dest, uint32_t token, struct bytes payload,
+                                    struct effects *out)
+{
+    if (session_at(router, slot) == NULL) {
+        struct effect *effect = effect_add(out, EFFECT_REPORT, slot);
+        effect->report = ROUTER_ABSENT;
+        effect->token = token;
+        return ROUTER_DONE;
+    }
+    const struct session *session = commander(router, slot, out);
+    if (session == NULL)
+        return ROUTER_WAIT;
+    if (must_wait_for(router, slot, directory_home(router, dest)))
+        return ROUTER_WAIT;
+    if (session->datagrams_out >= ROUTER_DATAGRAMS_MAX || session->datagram_bytes_out >= router->limits.window_bytes) {
+        session_wait(router, slot, WAIT_REPORT);
+        return ROUTER_WAIT;
+    }
+    datagram_send(router, slot, dest, token, payload, out);
+    mail_drain(router, out);
     return ROUTER_DONE;
 }
 
@@ -185,6 +218,7 @@ void router_leave(struct router *router, uint32_t slot, struct effects *out)
     CHECK(session->state != SESSION_LEAVING);
     session_wait_end(router, slot);
     session->state = SESSION_LEAVING;
+    datagram_release(router, slot, ROUTER_ABSENT, out);
     for (uint32_t i = session->links; i != SLAB_NONE;) {
         const struct link *link = slab_at(&router->links, i);
         uint32_t next = link->next;
@@ -215,6 +249,9 @@ void router_written(struct router *router, uint32_t slot, size_t payload_bytes, 
     session->queued_bytes -= payload_bytes;
     if (session->starved != SLAB_NONE && session->queued_bytes <= router->limits.queue_bytes_max / 2)
         link_grant_starved(router, slot, out);
+    if (session->held != SLAB_NONE && session->queued_bytes <= router->limits.queue_bytes_max / 2)
+        datagram_release(router, slot, ROUTER_TAKEN, out);
+    mail_drain(router, out);
 }
 
 bool router_shard_full(struct router *router, uint16_t shard, bool full, struct effects *out)
@@ -248,4 +285,5 @@ void router_check(const struct router *router)
     directory_check(router);
     presence_check(router);
     pair_check(router);
+    datagram_check(router);
 }

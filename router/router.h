@@ -11,11 +11,11 @@
 struct router;
 
 struct router_limits {
-    uint32_t sessions_max;          // slots are 0 .. sessions_max - 1
-    uint32_t links_per_session_max; // a Connect beyond it is answered with ROUTER_TOO_MANY_CONNECTIONS
+    uint32_t sessions_max;            // slots are 0 .. sessions_max - 1
+    uint32_t links_per_session_max;   // a Connect beyond it is answered with ROUTER_TOO_MANY_CONNECTIONS
     uint32_t devices_per_account_max; // an Enter beyond it is closed with ERROR_TOO_MANY_DEVICES
-    uint32_t queue_bytes_max;       // data queued for one receiver before its senders wait
-    uint32_t window_bytes;          // credit that a new link starts with; a message may overdraw it once
+    uint32_t queue_bytes_max;         // data queued for one receiver before its senders wait
+    uint32_t window_bytes;            // credit that a new link starts with; a message may overdraw it once
 };
 
 // What a session is told; rooms encode it. Names are those of protocols/buckets.md "Events".
@@ -25,31 +25,63 @@ enum router_event {
     ROUTER_DISCONNECTED,
     ROUTER_ENTERED,
     ROUTER_EXITED,
-    ROUTER_CONNECT_FORBIDDEN,     // Connect before being authenticated
-    ROUTER_SEND_FORBIDDEN,        // SendData before being authenticated
-    ROUTER_CONNECT_SELF,          // "Can't connect to self"
-    ROUTER_NO_SUCH_CONNECTION,    // SendData without a connection, or one that broke on the way
-    ROUTER_TOO_MANY_CONNECTIONS,  // links_per_session_max reached
+    ROUTER_CONNECT_FORBIDDEN,    // Connect before being authenticated
+    ROUTER_SEND_FORBIDDEN,       // SendData before being authenticated
+    ROUTER_CONNECT_SELF,         // "Can't connect to self"
+    ROUTER_NO_SUCH_CONNECTION,   // SendData without a connection, or one that broke on the way
+    ROUTER_TOO_MANY_CONNECTIONS, // links_per_session_max reached
+};
+
+// What became of a datagram.
+enum router_report {
+    ROUTER_TAKEN,     // it is in the receiver's queue, which has room for more
+    ROUTER_ABSENT,    // nobody holds the key, or the holder left before its queue had room: perhaps not delivered
+    ROUTER_CONGESTED, // too many senders wait for that receiver already: not delivered
 };
 
 // Mail between routers. `to` and `from` are links or sessions as each type says (router/mail.c keeps the table).
 enum mail_type {
-    MAIL_REGISTER, MAIL_EVICT, MAIL_SUPERSEDED, MAIL_UNREGISTER,
-    MAIL_ENTER, MAIL_EXIT, MAIL_ENTERED, MAIL_EXITED, MAIL_FENCE, MAIL_FENCE_ACK, MAIL_WELCOME, MAIL_REFUSED,
-    MAIL_EXIT_FENCE, MAIL_EXIT_ACK,
-    MAIL_ASK, MAIL_UNASK, MAIL_UNASK_ACK, MAIL_OPEN, MAIL_ACCEPT, MAIL_REJECT, MAIL_CONFIRM, MAIL_PARTED, MAIL_PARTED_ACK,
-    MAIL_DATA, MAIL_BOUNCE, MAIL_CREDIT,
+    MAIL_REGISTER,
+    MAIL_EVICT,
+    MAIL_SUPERSEDED,
+    MAIL_UNREGISTER,
+    MAIL_ENTER,
+    MAIL_EXIT,
+    MAIL_ENTERED,
+    MAIL_EXITED,
+    MAIL_FENCE,
+    MAIL_FENCE_ACK,
+    MAIL_WELCOME,
+    MAIL_REFUSED,
+    MAIL_EXIT_FENCE,
+    MAIL_EXIT_ACK,
+    MAIL_ASK,
+    MAIL_ASKED,
+    MAIL_UNASK,
+    MAIL_UNASK_ACK,
+    MAIL_OPEN,
+    MAIL_ACCEPT,
+    MAIL_REJECT,
+    MAIL_CONFIRM,
+    MAIL_PARTED,
+    MAIL_PARTED_ACK,
+    MAIL_DATA,
+    MAIL_BOUNCE,
+    MAIL_CREDIT,
+    MAIL_DATAGRAM,
+    MAIL_FORWARD,
+    MAIL_REPORT,
     MAIL_TYPE_COUNT
 };
 
 struct mail {
-    uint8_t type;        // enum mail_type
-    uint8_t flags;       // per type
+    uint8_t type;  // enum mail_type
+    uint8_t flags; // per type
     uint16_t to_shard;
-    uint32_t number;     // per type: credit bytes, number of fences
+    uint32_t number; // per type: credit bytes, number of fences
     struct handle to;
     struct handle from;
-    uint64_t account;    // from here on only control mail: see mail_wire_bytes
+    uint64_t account; // from here on only control mail: see mail_wire_bytes
     struct key a;
     struct key b;
 };
@@ -63,17 +95,22 @@ enum effect_kind {
     EFFECT_CLOSE,    // close session `slot` with `error`; the caller then calls router_leave as for any close
     EFFECT_RESUME,   // session `slot` may be read again: repeat the command that got ROUTER_WAIT
     EFFECT_RELEASED, // session `slot` is gone everywhere: the slot may be reused, with another generation
+    EFFECT_REPORT,   // tell session `slot` what became of its datagram `token`: `report`
     EFFECT_MAIL,     // hand `mail` and `payload` to shard mail.to_shard, in order
 };
 
 struct effect {
     uint8_t kind;
-    uint8_t event; // enum router_event
+    union {
+        uint8_t event;  // enum router_event
+        uint8_t report; // enum router_report
+    };
     uint16_t error; // enum error
     uint32_t slot;
     struct bytes payload;
     union {
         struct key key;
+        uint32_t token;
         struct mail mail;
     };
 };
@@ -92,8 +129,7 @@ enum router_verdict {
 };
 
 // secret: the same for all shards of a process. NULL when memory is short. Effects never exceed router_effects_max(limits).
-struct router *router_create(uint16_t shard, uint16_t shard_count, const struct router_limits *limits,
-                             const struct hash_secret *secret);
+struct router *router_create(uint16_t shard, uint16_t shard_count, const struct router_limits *limits, const struct hash_secret *secret);
 void router_destroy(struct router *router); // takes NULL
 size_t router_effects_max(const struct router_limits *limits);
 
@@ -104,8 +140,14 @@ void router_enter(struct router *router, struct handle session, const struct key
 // Commands of a session. A slot that has not entered gets the matching ..._FORBIDDEN event (Disconnect: silence).
 enum router_verdict router_connect(struct router *router, uint32_t slot, const struct key *peer, struct effects *out);
 enum router_verdict router_disconnect(struct router *router, uint32_t slot, const struct key *peer, struct effects *out);
-enum router_verdict router_send(struct router *router, uint32_t slot, const struct key *peer, struct bytes payload,
-                                struct effects *out);
+enum router_verdict router_send(struct router *router, uint32_t slot, const struct key *peer, struct bytes payload, struct effects *out);
+
+// For rooms without connections: `payload` goes to whichever session holds `dest` when it gets there, by way of the key's home, as an
+// EFFECT_DATA. Exactly one EFFECT_REPORT with `token` follows while the sender stays. Order per sender and receiver is kept. A session may
+// have ROUTER_DATAGRAMS_MAX of them, and window_bytes, unreported; then ROUTER_WAIT. A slot that has not entered gets ROUTER_ABSENT.
+#define ROUTER_DATAGRAMS_MAX 64
+enum router_verdict router_datagram(struct router *router, uint32_t slot, const struct key *dest, uint32_t token, struct bytes payload,
+                                    struct effects *out);
 
 // The session's connection has ended or is being closed, whatever the reason: no further event, data or close is yielded for it.
 // Ends with EFFECT_RELEASED, in this call or a later router_mail. A slot that never entered is released at once.

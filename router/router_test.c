@@ -1,11 +1,10 @@
 // Named behaviours: the sequencing facts of the Buckets protocol on one shard, and each race of the protocol between shards with its
-// mail delivered by hand. A client's log is a list of words: + Authenticated, cB Connected, xB Disconnected, >B Entered, ^B Exited,
-// dB=text data, E... errors, close:..., resume, released.
+// mail delivered by hand. What a client is told is compared as text: see world_log.
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "router/internal.h"
-#include "router/test_world.h"
+#include "router/world_test.h"
 
 #define CLIENTS_MAX 8 // slots of one shard
 #define LOG_BYTES 4096
@@ -18,48 +17,11 @@ struct fixture {
 
 static const char *test_name;
 
-static const char *const event_words[] = {
-    [ROUTER_AUTHENTICATED] = "+",
-    [ROUTER_CONNECTED] = "c",
-    [ROUTER_DISCONNECTED] = "x",
-    [ROUTER_ENTERED] = ">",
-    [ROUTER_EXITED] = "^",
-    [ROUTER_CONNECT_FORBIDDEN] = "Econnect-forbidden",
-    [ROUTER_SEND_FORBIDDEN] = "Esend-forbidden",
-    [ROUTER_CONNECT_SELF] = "Eself",
-    [ROUTER_NO_SUCH_CONNECTION] = "Enone",
-    [ROUTER_TOO_MANY_CONNECTIONS] = "Etoo-many",
-};
-
-// A key's first byte is its letter; the second places it.
 static void on_effect(void *context, uint16_t shard, const struct effect *effect)
 {
     struct fixture *f = context;
     CHECK(effect->slot < CLIENTS_MAX);
-    char *log = f->logs[shard][effect->slot];
-    size_t used = strlen(log);
-    char letter = (char)effect->key.bytes[0];
-    switch (effect->kind) {
-    case EFFECT_EVENT:
-        if (effect->event >= ROUTER_CONNECTED && effect->event <= ROUTER_EXITED)
-            snprintf(log + used, LOG_BYTES - used, "%s%c ", event_words[effect->event], letter);
-        else
-            snprintf(log + used, LOG_BYTES - used, "%s ", event_words[effect->event]);
-        break;
-    case EFFECT_DATA:
-        snprintf(log + used, LOG_BYTES - used, "d%c=%.*s ", letter, (int)(effect->payload.len < 8 ? effect->payload.len : 8),
-                 effect->payload.len > 0 ? (const char *)effect->payload.ptr : "");
-        break;
-    case EFFECT_CLOSE:
-        snprintf(log + used, LOG_BYTES - used, "close:%s ", error_name(effect->error));
-        break;
-    case EFFECT_RESUME:
-        snprintf(log + used, LOG_BYTES - used, "resume ");
-        break;
-    default:
-        CHECK(effect->kind == EFFECT_RELEASED);
-        snprintf(log + used, LOG_BYTES - used, "released ");
-    }
+    world_log(effect, f->logs[shard][effect->slot], LOG_BYTES);
 }
 
 static const struct router_limits limits_default = {
@@ -394,6 +356,7 @@ static void begin_asked(struct fixture *f, const char *name, struct key *ret_a, 
     begin_two(f, name, 0, ret_a, ret_b);
     connect(f, 1, 0, *ret_a);
     mail(f, 1, 0, MAIL_ASK);
+    mail(f, 0, 1, MAIL_ASKED);
 }
 
 static void test_connect_two(struct fixture *f)
@@ -410,6 +373,32 @@ static void test_connect_two(struct fixture *f)
     mail(f, 1, 0, MAIL_DATA);
     expect(f, 0, 0, "dB=hello");
     CHECK(counts(f, 0).data_delivered == 1);
+    end(f);
+}
+
+// Connect and SendData in one go (the original's client does so): the data waits until it is known whether the other has asked.
+static void test_data_behind_connect(struct fixture *f)
+{
+    struct key a, b;
+    begin_asked(f, "data right behind a Connect", &a, &b);
+    connect(f, 0, 0, b); // HALF at once: the home is here
+    CHECK(send_text(f, 0, 0, b, "early") == ROUTER_WAIT);
+    mail(f, 0, 1, MAIL_ACCEPT);
+    mail(f, 1, 0, MAIL_CONFIRM);
+    expect(f, 0, 0, "cB resume");
+    CHECK(send_text(f, 0, 0, b, "early") == ROUTER_DONE);
+    mail(f, 0, 1, MAIL_DATA);
+    expect(f, 1, 0, "cA dA=early");
+    end(f);
+
+    begin_two(f, "data behind a Connect that nobody answers", 0, &a, &b);
+    connect(f, 1, 0, a);
+    CHECK(send_text(f, 1, 0, a, "x") == ROUTER_WAIT);
+    mail(f, 1, 0, MAIL_ASK);
+    mail(f, 0, 1, MAIL_ASKED);
+    expect(f, 1, 0, "resume");
+    CHECK(send_text(f, 1, 0, a, "x") == ROUTER_DONE);
+    expect(f, 1, 0, "Enone");
     end(f);
 }
 
@@ -727,6 +716,7 @@ int main(void)
         test_link_limit,
         test_credit,
         test_connect_two,
+        test_data_behind_connect,
         test_accept_to_gone,
         test_accept_to_leaving,
         test_cancel_while_half,

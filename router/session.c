@@ -1,28 +1,12 @@
 // Sessions: registering, waiting, leaving; and the effects that reach them.
 #include "router/internal.h"
 
-struct effect *effect_add(struct effects *out, enum effect_kind kind, uint32_t slot)
-{
-    CHECK(out->count < out->max);
-    struct effect *effect = &out->items[out->count++];
-    effect->kind = (uint8_t)kind;
-    effect->slot = slot;
-    return effect;
-}
-
 void effect_event(struct effects *out, uint32_t slot, enum router_event event, const struct key *key)
 {
     struct effect *effect = effect_add(out, EFFECT_EVENT, slot);
     effect->event = (uint8_t)event;
     if (key != NULL)
         effect->key = *key;
-}
-
-struct session *session_at(const struct router *router, uint32_t slot)
-{
-    CHECK(slot < router->limits.sessions_max);
-    struct session *session = slab_find(&router->sessions, slot);
-    return session != NULL && session->state != SESSION_FREE ? session : NULL;
 }
 
 struct session *session_of(const struct router *router, struct handle handle)
@@ -99,7 +83,9 @@ void session_enter(struct router *router, struct handle handle, const struct key
                                 .wait = WAIT_FENCE,
                                 .links = SLAB_NONE,
                                 .last = SLAB_NONE,
-                                .starved = SLAB_NONE};
+                                .starved = SLAB_NONE,
+                                .held = SLAB_NONE,
+                                .held_last = SLAB_NONE};
     router->sessions_count++;
     mail_send(router,
               &(struct mail){.type = MAIL_REGISTER, .to_shard = directory_home(router, key), .from = handle, .account = account, .a = *key},
@@ -124,7 +110,7 @@ void session_try_release(struct router *router, uint32_t slot, struct effects *o
     CHECK(session->state == SESSION_LEAVING && session->wait == WAIT_NONE);
     if (session->links != SLAB_NONE)
         return;
-    CHECK(session->links_live == 0 && session->links_parting == 0 && session->starved == SLAB_NONE);
+    CHECK(session->links_live == 0 && session->links_parting == 0 && session->starved == SLAB_NONE && session->held == SLAB_NONE);
     session_unregister(router, slot, out);
     session->state = SESSION_FREE;
     CHECK(router->sessions_count > 0);
@@ -203,6 +189,10 @@ static void check_one(const struct router *router, const struct session *session
     if (session->wait == WAIT_CREDIT) {
         const struct link *link = slab_at(&router->links, session->wait_link);
         CHECK(link->session == slot && link->state == LINK_LINKED && link->credit <= 0);
+    }
+    if (session->wait == WAIT_ANSWER) {
+        const struct link *link = slab_at(&router->links, session->wait_link);
+        CHECK(link->session == slot && link->undecided && (link->state == LINK_ASKED || link->state == LINK_HALF));
     }
 }
 

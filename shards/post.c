@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 #include "shards/ring.h"
@@ -64,6 +65,7 @@ struct desk {
     uint16_t dirty_count;
     uint16_t next_sender; // where the drain goes on
     bool is_draining;
+    bool is_relieved;         // overflow went into a ring since the owner last looked: post_is_full may have changed
     size_t records_published; // since the last flush
     struct post_counts counts;
 };
@@ -199,7 +201,7 @@ int post_wake_fd(struct post *post, uint16_t self)
 static void wake_if_asleep(struct post *post, uint16_t self, uint16_t target)
 {
     atomic_bool *asleep = &desk_of(post, target)->asleep;
-    if (!atomic_load_explicit(asleep, memory_order_relaxed))
+    if (!atomic_load_explicit(asleep, memory_order_relaxed) || BUG(20))
         return;
     if (!atomic_exchange_explicit(asleep, false, memory_order_relaxed))
         return; // another sender was first
@@ -261,6 +263,8 @@ static bool try_push(struct post *post, uint16_t self, uint16_t target, struct p
     CHECK(records > 0);
     if (!ring_push(lane_of(post, self, target)->full, parcel))
         return false;
+    if (BUG(21))
+        parcel->records = 0; // given away already
     desk->out[target].is_pushed = true;
     desk->records_published += records;
     desk->counts.records_sent += records;
@@ -306,7 +310,9 @@ static bool push_overflow(struct post *post, uint16_t self, uint16_t target)
         box->overflow_last = NULL;
         atomic_store_explicit(&lane_of(post, self, target)->stuck, false, memory_order_relaxed);
     }
-    return box->overflow_count < count_before;
+    bool any_went = box->overflow_count < count_before;
+    desk_of(post, self)->is_relieved = desk_of(post, self)->is_relieved || any_went;
+    return any_went;
 }
 
 static void publish_open(struct post *post, uint16_t self, uint16_t target)
@@ -467,8 +473,10 @@ bool post_sleep(struct post *post, uint16_t self)
     bool is_needed = has_mail(post, self);
     for (uint16_t i = 0; i < desk->dirty_count; i++) { // room that was made before `asleep` could be seen
         CHECK(desk->out[desk->dirty[i]].open == NULL); // flush before sleeping
-        is_needed = push_overflow(post, self, desk->dirty[i]) || is_needed;
+        (void)push_overflow(post, self, desk->dirty[i]);
     }
+    is_needed = is_needed || (desk->is_relieved && !BUG(25)); // one more turn, in which the owner sees that the target is no longer full
+    desk->is_relieved = false;
     if (is_needed)
         post_awake(post, self);
     return !is_needed;

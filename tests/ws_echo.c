@@ -69,9 +69,9 @@ static uint64_t number_of(const char *text, uint64_t max)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"port", required_argument, NULL, 'p'},       {"max-message", required_argument, NULL, 'm'},
-                                            {"no-deflate", no_argument, NULL, 'd'},       {"user", required_argument, NULL, 'u'},
-                                            {"password", required_argument, NULL, 'w'},   {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"port", required_argument, NULL, 'p'},     {"max-message", required_argument, NULL, 'm'},
+                                            {"no-deflate", no_argument, NULL, 'd'},     {"user", required_argument, NULL, 'u'},
+                                            {"password", required_argument, NULL, 'w'}, {NULL, 0, NULL, 0}};
     struct server_config config = {
         .listener_count = 1,
         .listeners = {{.scheme = LISTEN_BUCKETS, .family = LISTEN_IPV4, .address = "127.0.0.1", .port = 9001}},

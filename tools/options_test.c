@@ -21,8 +21,12 @@ static int parse(const char *words, char *const *environment)
     char *argv[160] = {(char *)"shardrelay"};
     int argc = 1;
     snprintf(text, sizeof text, "%s", words);
-    for (char *word = strtok(text, " "); word != NULL; word = strtok(NULL, " "))
-        argv[argc++] = word;
+    char *rest = text;
+    for (char *word = strsep(&rest, " "); word != NULL; word = strsep(&rest, " ")) {
+        CHECK(argc < (int)(sizeof argv / sizeof *argv));
+        if (word[0] != '\0')
+            argv[argc++] = word;
+    }
     options_fini(&options);
     int code = options_parse(&options, commands, sizeof commands / sizeof *commands, argc, argv, environment);
     fprintf(stderr, "%s: %d %s\n", words, code, options.error);
@@ -114,8 +118,9 @@ static void test_refused(void)
     refused("server --listen nowhere", 2, "--listen: \"nowhere\"");
     refused("server --config /nonexistent/file", 2, "/nonexistent/file");
     char many[4096] = "server";
+    size_t len = strlen(many);
     for (int i = 0; i <= CONFIG_LISTENERS_MAX; i++)
-        strcat(many, " --listen 127.0.0.1:9");
+        len += (size_t)snprintf(many + len, sizeof many - len, " --listen 127.0.0.1:9");
     refused(many, 2, "at most 64 listeners");
 }
 

@@ -44,9 +44,11 @@ static bool take_netstring(struct bytes *rest, struct bytes *ret_body)
     int head_len = netstring_head(*rest, &body_len);
     if (head_len <= 0 || rest->len - (size_t)head_len <= body_len || rest->ptr[(size_t)head_len + body_len] != ',')
         return false;
+    size_t len = (size_t)head_len + body_len + 1;
+    CHECK(len <= rest->len);
     *ret_body = bytes_of(rest->ptr + head_len, body_len);
-    rest->ptr += (size_t)head_len + body_len + 1;
-    rest->len -= (size_t)head_len + body_len + 1;
+    rest->ptr += len;
+    rest->len -= len;
     return true;
 }
 

@@ -127,7 +127,7 @@ static size_t fill_partial(struct conn *conn, struct bytes input, bool *ret_whol
         used += part;
         length = buckets_message_length(bytes_of((*partial)->data, (*partial)->end));
         if (length < 0) {
-            conn_close(conn, (enum error)-length);
+            conn_close(conn, (enum error) - length);
             return input.len;
         }
         if (length > 0 && (*partial)->end == (size_t)length) {
@@ -165,7 +165,7 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
         struct bytes rest = bytes_of(ptr + used, len - used);
         int64_t length = conn->state.buckets.partial != NULL ? 0 : buckets_message_length(rest);
         if (length < 0) {
-            conn_close(conn, (enum error)-length);
+            conn_close(conn, (enum error) - length);
             return len;
         }
         if (length > 0 && (size_t)length <= rest.len) {

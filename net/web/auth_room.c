@@ -39,7 +39,8 @@ static void ask(struct conn *conn, struct signup_request *request)
     conn->state.auth.asked = true;
     conn_room_deadline(conn, 0);
     conn_wait(conn);
-    signup_ask(shard->shared->post, shard->index, shard->shared->accounts_node, request);
+    post_write(shard->shared->post, shard->index, shard->shared->accounts_node, RECORD_SIGNUP, bytes_of(request, sizeof(*request)),
+               bytes_of(NULL, 0));
 }
 
 static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, bool last, uint8_t opcode)

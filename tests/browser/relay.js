@@ -39,7 +39,8 @@ export class Relay {
     const single = "RELAY_USERNAME" in this.env;
     const argv = [...(single ? [] : ["-d", path.join(this.folder, "relay.sqlite")]), "server", "-p", String(this.port), "--shards", "2"];
     const more = single ? [] : ["--allow-empty", "--public-url", home];
-    this.child = spawn(path.join(this.bin, "shardrelay"), [...argv, ...more, ...this.options], { env: environment(this.env), stdio: "pipe" });
+    const options = { env: environment(this.env), stdio: "pipe" };
+    this.child = spawn(path.join(this.bin, "shardrelay"), [...argv, ...more, ...this.options], options);
     for (const stream of [this.child.stdout, this.child.stderr]) stream.on("data", (text) => (this.log += text));
     for (const deadline = Date.now() + DEADLINE_MS; !this.log.includes("\nready\n"); await pause(20))
       if (this.child.exitCode !== null || Date.now() > deadline) throw new Error(`the relay does not start\n${this.log}`);

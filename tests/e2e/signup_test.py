@@ -231,7 +231,8 @@ class RequestTest(SignupTest):
 
     def test_what_is_no_request(self):
         """No JSON object, or none with an id: close 1007, where the original writes HTTP into the stream. Too long: 1009."""
-        for text, code in (("hello", 1007), ("[]", 1007), ('{"command":"register"}', 1007), ("", 1007), ("[" * 16000, 1007), (" " * 17000, 1009)):
+        for text, code in (("hello", 1007), ("[]", 1007), ('{"command":"register"}', 1007), ("", 1007), ("[" * 16000, 1007),
+                           (" " * 17000, 1009)):
             with self.subTest(text=text[:20]):
                 session = self.connect()
                 session.send(text.encode(), opcode=TEXT)
@@ -450,7 +451,8 @@ class LogTest(SignupTest):
 class PageTest(RelayTest):
     def test_page_and_assets(self):
         """The page, its style and its script: types, a strict policy, versions, compression."""
-        for path, kind in (("/v1/", "text/html"), ("/v1/relay.css", "text/css"), ("/v1/relay.js", "text/javascript"), ("/v1/icon.svg", "image/svg+xml")):
+        for path, kind in (("/v1/", "text/html"), ("/v1/relay.css", "text/css"), ("/v1/relay.js", "text/javascript"),
+                           ("/v1/icon.svg", "image/svg+xml")):
             with self.subTest(path=path):
                 plain = self.get(path)
                 self.assertTrue(plain.header("Content-Type").startswith(kind))

@@ -34,6 +34,7 @@ class StopTest(RelayTest):
             if got.opcode == CLOSE:
                 device.send(got.payload, opcode=CLOSE)
                 self.assertEqual(device.wire.rest(), b"")
+                device.wire.close()
                 return events, got.close_code()
             events.append(got.payload)
 

@@ -33,12 +33,10 @@ def loopback_address():
 class Wire:
     """One TCP connection with a receive buffer."""
 
-    def __init__(self, port, source=None, receive_buffer=None, send_buffer=None):
+    def __init__(self, port, source=None, receive_buffer=None):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if send_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.source = source or loopback_address()
         self.socket.bind((self.source, 0))
         self.socket.settimeout(DEADLINE_S)

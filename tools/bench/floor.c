@@ -2,9 +2,11 @@
 //   floor                                       the table of tools/bench/README.md, a few seconds a row
 //   floor hop --payload 100 --pairs 20 --window 8 [--tls] [--each] [--cpu 0] [--seconds 3] [--json]
 //   floor ring [--cpus 0,1] [--json]            hand-off between two pinned threads through shards/post
+//   floor certificate KEY CERT                  writes a self-signed pair for a relay under test
 // Messages have the byte counts of the relay's frames: WebSocket head and mask, netstrings, key and payload.
 #include "tools/bench/handoff.h"
 #include "tools/bench/hop.h"
+#include "tools/bench/selfsigned.h"
 
 #include "shards/base/check.h"
 #include <argp.h>
@@ -17,6 +19,7 @@ struct floor_options {
     size_t payload;
     struct hop_options hop;
     int cpus[2];
+    const char *files[2]; // certificate: key and certificate to write
     bool json;
 };
 
@@ -42,6 +45,20 @@ static unsigned long number(struct argp_state *state, const char *text, unsigned
     if (end == text || *end != '\0' || value < min || value > max)
         argp_error(state, "\"%s\" is not a number from %lu to %lu", text, min, max);
     return value;
+}
+
+static error_t parse_word(struct argp_state *state, struct floor_options *options, char *word)
+{
+    if (state->arg_num == 0) {
+        options->command = word;
+        if (strcmp(word, "hop") != 0 && strcmp(word, "ring") != 0 && strcmp(word, "certificate") != 0)
+            argp_error(state, "the commands are hop, ring and certificate");
+    } else if (state->arg_num <= 2 && strcmp(options->command, "certificate") == 0) {
+        options->files[state->arg_num - 1] = word;
+    } else {
+        argp_error(state, "\"%s\" is too much", word);
+    }
+    return 0;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -77,10 +94,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         options->json = true;
         return 0;
     case ARGP_KEY_ARG:
-        if (state->arg_num > 0 || (strcmp(arg, "hop") != 0 && strcmp(arg, "ring") != 0))
-            argp_error(state, "the commands are hop and ring");
-        options->command = arg;
-        return 0;
+        return parse_word(state, options, arg);
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -118,9 +132,9 @@ static int run_hop(const struct floor_options *options)
                (unsigned long long)result.messages, seconds, cpu_us, messages / seconds, (double)result.p50_ns / 1e3,
                (double)result.p99_ns / 1e3, result.cipher);
     else
-        printf("%-5s %-6s %8zu B  %4u x %-4u %9.3f us/message %11.0f messages/s   p50 %8.1f us   p99 %8.1f us\n",
-               hop.tls ? "TLS" : "plain", hop.batch ? "batch" : "each", options->payload, hop.pairs, hop.window, cpu_us,
-               messages / seconds, (double)result.p50_ns / 1e3, (double)result.p99_ns / 1e3);
+        printf("%-5s %-6s %8zu B  %4u x %-4u %9.3f us/message %11.0f messages/s   p50 %8.1f us   p99 %8.1f us\n", hop.tls ? "TLS" : "plain",
+               hop.batch ? "batch" : "each", options->payload, hop.pairs, hop.window, cpu_us, messages / seconds,
+               (double)result.p50_ns / 1e3, (double)result.p99_ns / 1e3);
     fflush(stdout);
     return 0;
 }
@@ -135,9 +149,10 @@ static int run_ring(const struct floor_options *options)
             return 1;
         }
         double records = (double)(result.records > 0 ? result.records : 1);
-        const char *format = options->json ? "{\"kind\":\"ring\",\"mode\":\"%s\",\"records\":%llu,\"wall_ns\":%.1f,\"producer_cpu_ns\":%.1f,"
-                                             "\"consumer_cpu_ns\":%.1f,\"wakes_per_record\":%.4f}\n"
-                                           : "ring  %-22s %12llu records %9.1f ns each, CPU %.1f + %.1f ns, %.4f wakes a record\n";
+        const char *format = options->json
+                                 ? "{\"kind\":\"ring\",\"mode\":\"%s\",\"records\":%llu,\"wall_ns\":%.1f,\"producer_cpu_ns\":%.1f,"
+                                   "\"consumer_cpu_ns\":%.1f,\"wakes_per_record\":%.4f}\n"
+                                 : "ring  %-22s %12llu records %9.1f ns each, CPU %.1f + %.1f ns, %.4f wakes a record\n";
         printf(format, handoff_mode_name((enum handoff_mode)mode), (unsigned long long)result.records, (double)result.wall_ns / records,
                (double)result.producer_cpu_ns / records, (double)result.consumer_cpu_ns / records, (double)result.wakes / records);
     }
@@ -167,7 +182,9 @@ static int run_table(struct floor_options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {table, parse, "[hop|ring]", "The least that a relay costs on this machine.", NULL, NULL, NULL};
+    static const struct argp argp = {
+        table, parse, "[hop|ring|certificate KEY-FILE CERTIFICATE-FILE]", "The least that a relay costs on this machine.", NULL,
+        NULL,  NULL};
     struct floor_options options = {
         .payload = 100,
         .hop = {.pairs = 20, .window = 8, .batch = true, .cpu = 0, .warmup_ms = 300, .measure_ms = 3000},
@@ -175,6 +192,8 @@ int main(int argc, char **argv)
     };
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &options);
+    if (options.command && strcmp(options.command, "certificate") == 0)
+        return options.files[1] && selfsigned_write(options.files[0], options.files[1]) ? 0 : 1;
     if (!options.command)
         return run_table(&options) == 0 ? 0 : 1;
     return strcmp(options.command, "hop") == 0 ? run_hop(&options) : run_ring(&options);

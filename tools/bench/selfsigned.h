@@ -1,4 +1,4 @@
-// A self-signed certificate (ECDSA P-256, CN and SAN localhost and 127.0.0.1, one day) for measurements: nothing to install or to leave behind.
+// A self-signed certificate (ECDSA P-256, for localhost and 127.0.0.1, one day) for measurements: nothing to install or to leave behind.
 #pragma once
 #include <openssl/ssl.h>
 #include <stdbool.h>

@@ -13,8 +13,26 @@
 #define USERS_FILE_BYTES_MAX (64u << 20)
 
 enum {
-    KEY_URL = 1000, KEY_USER, KEY_PASSWORD, KEY_USERS, KEY_SECONDS, KEY_WARMUP, KEY_SESSIONS, KEY_SIZE, KEY_WINDOW, KEY_RATE, KEY_THREADS,
-    KEY_CPUS, KEY_SERVER_PID, KEY_JSON, KEY_HTML, KEY_LOCAL, KEY_SEED, KEY_OBSERVERS, KEY_HERE, KEY_SERVER
+    KEY_URL = 1000,
+    KEY_USER,
+    KEY_PASSWORD,
+    KEY_USERS,
+    KEY_SECONDS,
+    KEY_WARMUP,
+    KEY_SESSIONS,
+    KEY_SIZE,
+    KEY_WINDOW,
+    KEY_RATE,
+    KEY_THREADS,
+    KEY_CPUS,
+    KEY_SERVER_PID,
+    KEY_JSON,
+    KEY_HTML,
+    KEY_LOCAL,
+    KEY_SEED,
+    KEY_OBSERVERS,
+    KEY_HERE,
+    KEY_SERVER
 };
 
 static const struct argp_option table[] = {
@@ -79,7 +97,7 @@ bool args_url_parse(const char *text, struct args_url *ret_url)
         return false;
     const char *host = text + (url.tls ? 6 : 5);
     bool brackets = *host == '[';
-    const char *host_end = brackets ? strchr(host, ']') : host + strcspn(host, ":/");
+    const char *host_end = brackets ? strchr(host, ']') : host + strcspn(host, ":/?#@");
     if (!host_end || host_end == host || !copy_part(url.host, sizeof url.host, host + brackets, (size_t)(host_end - host) - brackets))
         return false;
     const char *at = host_end + brackets;
@@ -100,7 +118,8 @@ bool args_url_parse(const char *text, struct args_url *ret_url)
     return true;
 }
 
-static bool add_user(struct args_user **users, uint32_t *count, const char *name, size_t name_len, const char *password, size_t password_len)
+static bool add_user(struct args_user **users, uint32_t *count, const char *name, size_t name_len, const char *password,
+                     size_t password_len)
 {
     if ((*count & (*count - 1)) == 0) { // full at every power of two
         struct args_user *grown = realloc(*users, (*count == 0 ? 1 : 2 * (size_t)*count) * sizeof **users);
@@ -136,8 +155,8 @@ int args_users_parse(const char *text, struct args_user **ret_users, char *error
             used--;
         const char *colon = memchr(text, ':', used);
         if (used > 0 && *text != '#') {
-            if (!colon || colon == text || !add_user(&users, &count, text, (size_t)(colon - text), colon + 1,
-                                                     used - (size_t)(colon - text) - 1)) {
+            if (!colon || colon == text ||
+                !add_user(&users, &count, text, (size_t)(colon - text), colon + 1, used - (size_t)(colon - text) - 1)) {
                 snprintf(error_text, error_max, "line %u is not user:password", line_number);
                 free_users(users, count);
                 return -1;
@@ -204,8 +223,10 @@ static void finish(struct argp_state *state, struct parse *parse)
     if (parse->users_file) {
         read_users(state, parse);
     } else {
-        if (!parse->user || !parse->password)
+        if (!parse->user || !parse->password) {
             argp_error(state, "--user and --password (or --users) are missing");
+            return;
+        }
         if (!add_user(&args->users, &args->user_count, parse->user, strlen(parse->user), parse->password, strlen(parse->password)))
             argp_failure(state, 2, 0, "out of memory");
     }
@@ -324,8 +345,13 @@ static char *help_filter(int key, const char *text, void *input)
 void args_parse(int argc, char **argv, const struct args_scenario *scenarios, struct args *ret_args)
 {
     // The text after \v is replaced by help_filter.
-    static const struct argp argp = {table, parse_key, "SCENARIO --url URL --user USER --password PASSWORD\n--here",
-                                     "Load on a relay that speaks Buckets v1, and what came of it.\v ", NULL, help_filter, NULL};
+    static const struct argp argp = {table,
+                                     parse_key,
+                                     "SCENARIO --url URL --user USER --password PASSWORD\n--here",
+                                     "Load on a relay that speaks Buckets v1, and what came of it.\v ",
+                                     NULL,
+                                     help_filter,
+                                     NULL};
     static struct args args;
     struct parse parse = {.args = &args, .scenarios = scenarios};
     CHECK(scenarios && ret_args);

@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #define MESSAGE_MAX (BUCKETS_MESSAGE_MAX + WS_HEAD_MAX)
-#define HEAD_MAX 8192u    // of the HTTP answer
-#define READS_MAX 4       // of one client in a turn, when the buffer came back full
+#define HEAD_MAX 8192u // of the HTTP answer
+#define READS_MAX 4    // of one client in a turn, when the buffer came back full
 #define OUT_MAX (64u << 20)
 
 static const struct ws_limits limits = {.message_bytes_max = BUCKETS_MESSAGE_MAX, .expect_mask = false, .deflate = false};
@@ -35,7 +35,12 @@ static void buffer_free(struct client_buffer *buffer)
 
 static uint8_t *buffer_reserve(struct client_buffer *buffer, size_t len, size_t max)
 {
-    if (buffer->end + len > max)
+    if (buffer->end + len > buffer->capacity && buffer->start > buffer->capacity / 2) { // sent bytes make room
+        memmove(buffer->ptr, buffer->ptr + buffer->start, buffer->end - buffer->start);
+        buffer->end -= buffer->start;
+        buffer->start = 0;
+    }
+    if (buffer->end - buffer->start + len > max)
         return NULL;
     if (buffer->end + len > buffer->capacity) {
         size_t capacity = buffer->capacity * 2 > buffer->end + len ? buffer->capacity * 2 : buffer->end + len;

@@ -42,7 +42,7 @@ struct client {
     uint16_t close_code; // of the last end: the relay's close code, 1006 when it gave none, 0 when we closed it
     size_t send_at;      // where the message being written begins
     uint64_t began_ns;
-    uint64_t retry_ns;   // not before, after 429 or 503
+    uint64_t retry_ns; // not before, after 429 or 503
     struct ws_decoder decoder;
     struct client_buffer in, out; // an unfinished message; what the socket did not take
     struct key key;

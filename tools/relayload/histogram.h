@@ -20,5 +20,5 @@ void histogram_merge(struct histogram *into, const struct histogram *from);
 uint64_t histogram_quantile(const struct histogram *histogram, double quantile);
 double histogram_mean(const struct histogram *histogram);
 
-size_t histogram_bin(uint64_t value);       // the bin a value falls into
-uint64_t histogram_bin_value(size_t bin);   // the middle of a bin
+size_t histogram_bin(uint64_t value);     // the bin a value falls into
+uint64_t histogram_bin_value(size_t bin); // the middle of a bin

@@ -1,5 +1,6 @@
-// idle: how much memory a session costs. A first part of the sessions warms the relay up; the measured part opens the rest, and the relay's
-// RSS difference is divided by their number. Guards: all sessions are still connected at the end, each has sent a command and had its answer.
+// idle: how much memory a session costs. A first part of the sessions warms the relay up; the measured part opens the rest, and the
+// relay's RSS difference is divided by their number. Guards: all sessions are still connected at the end, each has sent a command and had
+// its answer.
 #include "shards/base/check.h"
 #include "tools/relayload/scenarios.h"
 #include <stdlib.h>

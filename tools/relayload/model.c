@@ -4,14 +4,14 @@
 #include "shards/base/check.h"
 #include <stdlib.h>
 
-struct relation { // of an end towards a peer
-    uint64_t sent;              // messages to the peer, numbered from 0, over all sessions
+struct relation {                 // of an end towards a peer
+    uint64_t sent;                // messages to the peer, numbered from 0, over all sessions
     uint64_t sent_when_connected; // how many were sent before it was last told Connected
-    uint64_t next;              // the lowest number that may still come from the peer
+    uint64_t next;                // the lowest number that may still come from the peer
     uint64_t received;
-    bool asked, ever_asked;     // in this session
-    bool connected;             // as told
-    bool streaming;             // connected, and a message has come since
+    bool asked, ever_asked; // in this session
+    bool connected;         // as told
+    bool streaming;         // connected, and a message has come since
 };
 
 struct model {

@@ -12,9 +12,9 @@ struct model *model_create(uint32_t count, uint64_t run_seed, const struct sizes
 void model_destroy(struct model *model); // takes NULL
 
 // What an end does.
-void model_ask(struct model *model, uint32_t end, uint32_t peer);   // sends Connect
-void model_unask(struct model *model, uint32_t end, uint32_t peer); // sends Disconnect
-void model_leave(struct model *model, uint32_t end);                // its session is over; a new one starts from nothing
+void model_ask(struct model *model, uint32_t end, uint32_t peer);                      // sends Connect
+void model_unask(struct model *model, uint32_t end, uint32_t peer);                    // sends Disconnect
+void model_leave(struct model *model, uint32_t end);                                   // its session is over; a new one starts from nothing
 struct payload_id model_send(struct model *model, uint32_t sender, uint32_t receiver); // what to send now
 
 // What an end is told. NULL, or what is wrong with it (static text).

@@ -7,7 +7,7 @@ struct process_sample {
     uint64_t cpu_ns;             // all threads, user and system
     uint64_t user_ns, system_ns; // the same in parts; only as fine as the kernel's tick
     uint64_t rss_bytes;
-    uint64_t switches;           // context switches that the threads made themselves (they slept)
+    uint64_t switches; // context switches that the threads made themselves (they slept)
 };
 
 // false: no such process, or not ours to look at.

@@ -1,12 +1,14 @@
 // relayload: load on a relay that speaks Buckets v1, and what came of it. Targets nothing but what it was told.
 #include "shards/base/check.h"
 #include "tools/relayload/args.h"
+#include "tools/relayload/here.h"
+#include "tools/relayload/page.h"
 #include "tools/relayload/report.h"
 #include "tools/relayload/run.h"
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #define SCENARIOS_MAX 16
 
@@ -28,7 +30,10 @@ static int run_scenario_and_report(const struct args *args)
         report_json(&result, stdout);
     else
         report_table(&result, stdout);
-    return result.is_failed ? 1 : 0;
+    int status = args->html ? page_write(&result, args->html) : 0;
+    if (status != 0)
+        fprintf(stderr, "relayload: %s: %s\n", args->html, strerror(-status));
+    return result.is_failed || status != 0 ? 1 : 0;
 }
 
 int main(int argc, char **argv)
@@ -42,7 +47,7 @@ int main(int argc, char **argv)
         fputs("relayload: libsodium does not start\n", stderr);
         return 1;
     }
-    int status = args_resolve(&args) ? run_scenario_and_report(&args) : 1;
+    int status = args.here ? here_run(&args) : args_resolve(&args) ? run_scenario_and_report(&args) : 1;
     args_free(&args);
     return status;
 }

@@ -92,9 +92,9 @@ static void print_server(const struct run_result *result, const struct report_fi
     double parts = (double)(end->user_ns - begin->user_ns + end->system_ns - begin->system_ns);
     fprintf(out, "  %-22s %.2f cores, %.0f %% of it in user space", "relay's CPU", figures->cpu_cores,
             100 * ratio((double)(end->user_ns - begin->user_ns), parts));
-    if (figures->messages > 0 && !result->scenario->observed)
+    if (figures->messages > 0 && figures->logins == 0)
         fprintf(out, "; %.3f us a message, %.4f sleeps a message", figures->cpu_us_per_message, figures->sleeps_per_message);
-    if (figures->logins > 0 && figures->messages < figures->logins * 100)
+    if (figures->logins > 0 && figures->messages == 0)
         fprintf(out, "; %.1f us a login", figures->cpu_us_per_login);
     fprintf(out, "\n  %-22s %.1f MiB, then %.1f, settled %.1f\n", "relay's memory (RSS)", (double)begin->rss_bytes / 1048576,
             (double)end->rss_bytes / 1048576, (double)result->settled.server.rss_bytes / 1048576);
@@ -106,8 +106,8 @@ static void print_server(const struct run_result *result, const struct report_fi
 
 static void print_counters(const struct run_totals *totals, FILE *out)
 {
-#define X(name, text)                                                                                                     \
-    if (totals->name > 0 && strcmp(#name, "sign_ns") != 0)                                                                \
+#define X(name, text)                                                                                                                      \
+    if (totals->name > 0 && strcmp(#name, "sign_ns") != 0)                                                                                 \
         fprintf(out, "  %-22s %llu  (%s)\n", #name, (unsigned long long)totals->name, text);
     COUNTER_TABLE(X)
 #undef X
@@ -156,12 +156,12 @@ static json_t *server_json(const struct run_result *result, const struct report_
     if (!result->has_server)
         return json_null();
     const struct process_sample *begin = &result->begin.server, *end = &result->end.server;
-    return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I}", "cpu_us_per_message", figures->cpu_us_per_message,
-                     "cpu_us_per_login", figures->cpu_us_per_login, "cpu_seconds", (double)(end->cpu_ns - begin->cpu_ns) / 1e9, "cpu_cores",
-                     figures->cpu_cores, "user_seconds", (double)(end->user_ns - begin->user_ns) / 1e9, "sleeps_per_message",
-                     figures->sleeps_per_message, "bytes_per_session", figures->bytes_per_session, "idle_cpu_percent",
-                     figures->idle_cpu_percent, "rss_begin_bytes", (json_int_t)begin->rss_bytes, "rss_end_bytes", (json_int_t)end->rss_bytes,
-                     "rss_settled_bytes", (json_int_t)result->settled.server.rss_bytes);
+    return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I}", "cpu_us_per_message", figures->cpu_us_per_message, "cpu_us_per_login",
+                     figures->cpu_us_per_login, "cpu_seconds", (double)(end->cpu_ns - begin->cpu_ns) / 1e9, "cpu_cores", figures->cpu_cores,
+                     "user_seconds", (double)(end->user_ns - begin->user_ns) / 1e9, "sleeps_per_message", figures->sleeps_per_message,
+                     "bytes_per_session", figures->bytes_per_session, "idle_cpu_percent", figures->idle_cpu_percent, "rss_begin_bytes",
+                     (json_int_t)begin->rss_bytes, "rss_end_bytes", (json_int_t)end->rss_bytes, "rss_settled_bytes",
+                     (json_int_t)result->settled.server.rss_bytes);
 }
 
 static json_t *counters_json(const struct run_totals *totals)
@@ -179,11 +179,11 @@ void report_json(const struct run_result *result, FILE *out)
     char sizes[256];
     report_figures(result, &figures);
     report_sizes(&result->args->sizes, sizes, sizeof sizes);
-    json_t *object = json_pack("{s:s,s:s,s:s,s:b,s:s,s:i,s:i,s:i,s:i,s:b,s:f,s:f}", "tool", "relayload", "version", SHARDRELAY_VERSION,
-                               "scenario", result->scenario->name, "tls", (int)result->args->url.tls, "size", sizes, "sessions",
-                               (int)result->sessions, "window", (int)result->window, "rate", (int)result->rate, "threads",
-                               (int)result->args->threads, "ok", (int)!result->is_failed, "setup_seconds", result->setup_s, "seconds",
-                               figures.seconds);
+    json_t *object =
+        json_pack("{s:s,s:s,s:s,s:b,s:s,s:i,s:i,s:i,s:i,s:b,s:f,s:f}", "tool", "relayload", "version", SHARDRELAY_VERSION, "scenario",
+                  result->scenario->name, "tls", (int)result->args->url.tls, "size", sizes, "sessions", (int)result->sessions, "window",
+                  (int)result->window, "rate", (int)result->rate, "threads", (int)result->args->threads, "ok", (int)!result->is_failed,
+                  "setup_seconds", result->setup_s, "seconds", figures.seconds);
     CHECK(object);
     json_object_set_new(object, "failure", result->is_failed ? json_string(result->failure) : json_null());
     json_object_set_new(object, "cipher", json_string(result->cipher));

@@ -6,6 +6,7 @@
 #include "tools/relayload/pairs.h"
 #include "tools/relayload/scenarios.h"
 #include <errno.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 #define SETUP_LIMIT_S 120
 #define SETTLE_LIMIT_S 15
 #define OBSERVER_RATE 1000u
-#define POLL_US 5000
+#define POLL_MS 5
 #define PROGRESS_NS 250000000ull
 #define WORKERS_MAX (ARGS_THREADS_MAX + 4)
 #define HEADERS_MAX 4096
@@ -33,8 +34,8 @@ struct conductor {
     uint64_t progress_ns, progress_messages;
 };
 
-const struct scenario *const run_scenarios[] = {&scenario_pairs, &scenario_presence, &scenario_idle,  &scenario_storm, &scenario_churn,
-                                                &scenario_slow,  &scenario_mixed,    &scenario_verify, &scenario_die,    NULL};
+const struct scenario *const run_scenarios[] = {&scenario_pairs, &scenario_presence, &scenario_idle,   &scenario_storm, &scenario_churn,
+                                                &scenario_slow,  &scenario_mixed,    &scenario_verify, &scenario_die,   NULL};
 
 const struct scenario *run_scenario(const char *name)
 {
@@ -122,7 +123,9 @@ static void add_worker(struct conductor *conductor, const struct scenario *scena
         .window = args->window > 0 ? args->window : scenario->window,
         .rate = rate,
         .user_first = scenario == &scenario_observers ? args->user_count - 1 : 0,
-        .user_count = scenario == &scenario_observers ? 1 : conductor->result->scenario->observed ? others : args->user_count,
+        .user_count = scenario == &scenario_observers         ? 1
+                      : conductor->result->scenario->observed ? others
+                                                              : args->user_count,
         .phase = &conductor->phase,
     };
     conductor->worker_count++;
@@ -139,7 +142,7 @@ static void plan_mixed(struct conductor *conductor, uint32_t sessions)
     static const struct {
         const struct scenario *scenario;
         uint32_t percent, rate;
-    } parts[] = {{&scenario_pairs, 50, 5000}, {&scenario_churn, 20, 100}, {&scenario_presence, 20, 50}, {&scenario_slow, 10, 0}};
+    } parts[] = {{&scenario_pairs, 50, 5000}, {&scenario_churn, 20, 100}, {&scenario_presence, 20, 50}, {&scenario_slow, 10, 1000}};
     for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         uint32_t count = sessions * parts[i].percent / 100 & ~1u;
         add_worker(conductor, parts[i].scenario, count < 4 ? 4 : count, parts[i].rate);
@@ -211,6 +214,12 @@ static void take_sample(struct conductor *conductor, struct run_sample *ret_samp
     struct run_sample sample = {.at_ns = worker_clock_ns()};
     for (unsigned i = 0; i < conductor->worker_count; i++) {
         const struct worker *worker = &conductor->workers[i];
+        if (worker->scenario == &scenario_observers) { // not the load: only its failures count
+            sample.totals.login_failures += COUNTED(&worker->counters, login_failures);
+            sample.totals.lost_sessions += COUNTED(&worker->counters, lost_sessions);
+            sample.totals.violations += COUNTED(&worker->counters, violations);
+            continue;
+        }
         add_totals(&sample.totals, &worker->counters);
         sample.ready += atomic_load_explicit(&worker->ready, memory_order_relaxed);
     }
@@ -256,6 +265,16 @@ static void take_point(struct conductor *conductor, uint64_t began_ns)
         take_sample(conductor, &result->points[result->point_count++]);
 }
 
+static bool has_failed(const struct conductor *conductor)
+{
+    uint64_t failures = 0;
+    for (unsigned i = 0; i < conductor->worker_count; i++) {
+        const struct counters *counters = &conductor->workers[i].counters;
+        failures += COUNTED(counters, login_failures) + COUNTED(counters, lost_sessions) + COUNTED(counters, violations);
+    }
+    return failures > 0;
+}
+
 // Sets the phase and waits for its end: all workers agree (flag), or the time is over. false: the time was over first.
 static bool go_through(struct conductor *conductor, enum phase phase, const char *what, double limit_s, size_t flag_offset, bool all)
 {
@@ -265,12 +284,12 @@ static bool go_through(struct conductor *conductor, enum phase phase, const char
         double seconds = (double)(worker_clock_ns() - began_ns) / 1e9;
         if (flag_offset != 0 && all_say(conductor, flag_offset, all))
             return true;
-        if (seconds >= limit_s)
+        if (seconds >= limit_s || (phase == PHASE_SETUP && has_failed(conductor)))
             return false;
         if (phase == PHASE_MEASURE)
             take_point(conductor, began_ns);
         show_progress(conductor, what, seconds);
-        usleep(POLL_US);
+        poll(NULL, 0, POLL_MS);
     }
 }
 

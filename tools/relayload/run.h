@@ -23,13 +23,13 @@ struct run_result {
     const struct scenario *scenario;
     uint32_t sessions, window, rate, observer_pairs;
     double setup_s;
-    struct run_sample begin, end, settled; // of the measured part; after settling
+    struct run_sample begin, end, settled;    // of the measured part; after settling
     struct run_sample points[RUN_POINTS_MAX]; // evenly spaced in the measured part
     uint32_t point_count;
-    struct histogram latency, logins;      // while measuring
-    struct histogram calm, disturbed;      // observers, before and while
+    struct histogram latency, logins; // while measuring
+    struct histogram calm, disturbed; // observers, before and while
     bool has_server, is_failed;
-    char failure[WORKER_TEXT_MAX];         // why, first of all
+    char failure[WORKER_TEXT_MAX]; // why, first of all
     char cipher[64];
 };
 

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 
 #define LOGINS_MAX 64u
-#define RATE 20000u          // actions a second, unless told
-#define BURST_MAX 256u       // actions in one turn
+#define RATE 20000u    // actions a second, unless told
+#define BURST_MAX 256u // actions in one turn
 #define UNSENT_MAX (1u << 20)
 #define PAUSE_NS 30000000ull
-#define SESSIONS_MAX 512u    // of one worker: the model keeps every pair of them
+#define SESSIONS_MAX 512u // of one worker: the model keeps every pair of them
 
 struct verify {
     struct model *model;
@@ -130,6 +130,7 @@ static void on_ready(struct worker *worker, struct client *client)
 
 static void on_event(struct worker *worker, struct client *client, const struct buckets_event *event)
 {
+    CHECK(client != NULL);
     struct verify *verify = worker->state;
     const char *wrong = NULL;
     if (event->kind == 'E') {

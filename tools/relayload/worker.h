@@ -21,10 +21,10 @@ enum phase {
 
 struct scenario {
     const char *name, *summary;
-    bool observed;             // disturbs: quiet pairs in a thread of their own tell how much
-    bool holds;                // stays connected for --seconds when done
-    uint32_t sessions;         // unless told
-    uint32_t window;           // unless told
+    bool observed;     // disturbs: quiet pairs in a thread of their own tell how much
+    bool holds;        // stays connected for --seconds when done
+    uint32_t sessions; // unless told
+    uint32_t window;   // unless told
     bool (*start)(struct worker *worker);
     void (*on_phase)(struct worker *worker, enum phase phase);
     void (*on_ready)(struct worker *worker, struct client *client);
@@ -39,10 +39,10 @@ struct scenario {
 struct worker {
     const struct args *args;
     const struct scenario *scenario;
-    SSL_CTX *tls;                 // NULL: plain
-    const char *const *headers;   // Authorization and so on, one for each user
+    SSL_CTX *tls;               // NULL: plain
+    const char *const *headers; // Authorization and so on, one for each user
     unsigned index;
-    int cpu;                      // -1: not pinned
+    int cpu; // -1: not pinned
     uint32_t client_count, window, rate;
     uint32_t user_first, user_count; // of args->users, in turn
     _Atomic int *phase;
@@ -51,22 +51,22 @@ struct worker {
     int epoll_fd;
     uint8_t *buffer;
     struct client *clients;
-    struct client **by_key;       // open addressing, power of two
+    struct client **by_key; // open addressing, power of two
     uint32_t by_key_mask;
     uint32_t logins_under_way, retry_count;
     uint32_t open_next, open_end; // clients yet to be opened; a scenario may move both
     uint64_t retry_scan_ns;
     enum phase seen_phase;
     uint64_t now_ns, seed;
-    void *state;                  // the scenario's
+    void *state; // the scenario's
 
-    _Atomic uint32_t ready;       // clients authenticated now
+    _Atomic uint32_t ready; // clients authenticated now
     _Atomic bool is_set_up, is_done, is_settled, is_gone;
     struct counters counters;
-    struct histogram latency;     // of messages while measuring
-    struct histogram calm;        // of messages during warm-up
-    struct histogram logins;      // connect to Authenticated, while measuring
-    pthread_mutex_t text_lock;    // first_failure is read by the main thread
+    struct histogram latency;  // of messages while measuring
+    struct histogram calm;     // of messages during warm-up
+    struct histogram logins;   // connect to Authenticated, while measuring
+    pthread_mutex_t text_lock; // first_failure is read by the main thread
     char first_failure[WORKER_TEXT_MAX];
     char cipher[64];
 };

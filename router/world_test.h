@@ -1,5 +1,5 @@
-// Test only: several routers, and the mail between them kept in order per pair of shards and delivered when the test says so.
-// Only the bytes that travel are kept of a mail; the rest is poisoned.
+// Support of the tests here: several routers, and the mail between them kept in order per pair of shards and delivered when the test says
+// so. Only the bytes that travel are kept of a mail; the rest is poisoned.
 #pragma once
 #include "router/router.h"
 
@@ -39,3 +39,6 @@ bool world_deliver(struct world *world, uint16_t from, uint16_t to);
 void world_settle(struct world *world);
 // The type of the oldest mail, or MAIL_TYPE_COUNT.
 enum mail_type world_peek(const struct world *world, uint16_t from, uint16_t to);
+// Appends what the effect tells its client, as one word and a space: + Authenticated, cB Connected, xB Disconnected, >B Entered,
+// ^B Exited (B: the first byte of the key), dB=text data, E... errors, close:..., resume, released. Not for mail.
+void world_log(const struct effect *effect, char *log, size_t log_bytes_max);

@@ -1,6 +1,7 @@
-// Test only. See test_world.h.
-#include "router/test_world.h"
+// Test only. See world_test.h.
+#include "router/world_test.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "shards/base/check.h"
@@ -97,4 +98,47 @@ enum mail_type world_peek(const struct world *world, uint16_t from, uint16_t to)
 {
     const struct world_queue *queue = &world->queues[from][to];
     return queue->count == 0 ? MAIL_TYPE_COUNT : (enum mail_type)queue->items[queue->head].mail.type;
+}
+
+static const char *const event_words[] = {
+    [ROUTER_AUTHENTICATED] = "+",
+    [ROUTER_CONNECTED] = "c",
+    [ROUTER_DISCONNECTED] = "x",
+    [ROUTER_ENTERED] = ">",
+    [ROUTER_EXITED] = "^",
+    [ROUTER_CONNECT_FORBIDDEN] = "Econnect-forbidden",
+    [ROUTER_SEND_FORBIDDEN] = "Esend-forbidden",
+    [ROUTER_CONNECT_SELF] = "Eself",
+    [ROUTER_NO_SUCH_CONNECTION] = "Enone",
+    [ROUTER_TOO_MANY_CONNECTIONS] = "Etoo-many",
+};
+
+void world_log(const struct effect *effect, char *log, size_t log_bytes_max)
+{
+    size_t used = strlen(log);
+    size_t room = log_bytes_max - used;
+    char letter = (char)effect->key.bytes[0];
+    int length = 0;
+    switch (effect->kind) {
+    case EFFECT_EVENT:
+        if (effect->event >= ROUTER_CONNECTED && effect->event <= ROUTER_EXITED)
+            length = snprintf(log + used, room, "%s%c ", event_words[effect->event], letter);
+        else
+            length = snprintf(log + used, room, "%s ", event_words[effect->event]);
+        break;
+    case EFFECT_DATA:
+        length = snprintf(log + used, room, "d%c=%.*s ", letter, (int)(effect->payload.len < 8 ? effect->payload.len : 8),
+                          effect->payload.len > 0 ? (const char *)effect->payload.ptr : "");
+        break;
+    case EFFECT_CLOSE:
+        length = snprintf(log + used, room, "close:%s ", error_name(effect->error));
+        break;
+    case EFFECT_RESUME:
+        length = snprintf(log + used, room, "resume ");
+        break;
+    default:
+        CHECK(effect->kind == EFFECT_RELEASED);
+        length = snprintf(log + used, room, "released ");
+    }
+    CHECK(length > 0 && (size_t)length < room);
 }

@@ -1,0 +1,68 @@
+// Rings under watch (linked in by --wrap): whatever is pushed is remembered by a hash of its bytes, which must be the same when it is popped.
+// So whoever writes to a parcel after giving it away is caught, as ThreadSanitizer would.
+#include <malloc.h>
+#include <stdlib.h>
+
+#include "shards/base/check.h"
+#include "shards/ring.h"
+#include "tests/sim/sim.h"
+
+#define WATCHED_MAX 4096 // a power of two
+
+bool __real_ring_push(struct ring *ring, void *item);
+void *__real_ring_pop(struct ring *ring);
+bool __wrap_ring_push(struct ring *ring, void *item);
+void *__wrap_ring_pop(struct ring *ring);
+
+static struct watched {
+    const void *item;
+    uint64_t hash;
+} watched[WATCHED_MAX];
+
+void ring_watch_reset(void)
+{
+    memset(watched, 0, sizeof(watched));
+}
+
+static uint64_t hash_of(const void *item)
+{
+    size_t len = malloc_usable_size((void *)(uintptr_t)item);
+    const uint8_t *ptr = item;
+    uint64_t hash = len;
+    for (size_t at = 0; at + 8 <= len; at += 8) {
+        uint64_t word;
+        memcpy(&word, ptr + at, 8);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
+static struct watched *place_of(const void *item)
+{
+    size_t at = (size_t)(((uintptr_t)item >> 4) * 0x9e3779b97f4a7c15ull >> 52);
+    return &watched[at % WATCHED_MAX];
+}
+
+// A place that is taken already belongs to another parcel: that one goes unwatched.
+bool __wrap_ring_push(struct ring *ring, void *item)
+{
+    struct watched *place = place_of(item);
+    if (!__real_ring_push(ring, item))
+        return false;
+    *place = (struct watched){.item = item, .hash = hash_of(item)};
+    return true;
+}
+
+void *__wrap_ring_pop(struct ring *ring)
+{
+    void *item = __real_ring_pop(ring);
+    if (item == NULL)
+        return NULL;
+    struct watched *place = place_of(item);
+    if (place->item == item) {
+        SIM_CHECK(place->hash == hash_of(item), "a parcel was written to after it was given away");
+        place->item = NULL;
+    }
+    return item;
+}
