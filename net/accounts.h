@@ -3,6 +3,7 @@
 // One rule: a shard never waits for it; requests beyond its limits are answered LOGIN_BUSY at once.
 #pragma once
 #include "auth/basic.h"
+#include "net/address.h"
 #include "shards/post.h"
 
 // Kinds of post records (struct post_record.kind). Records are these structs, byte for byte, between nodes of one process.
@@ -15,6 +16,7 @@ enum record_kind {
     RECORD_HASH_ANSWER,     // hashing node -> accounts
     RECORD_STOP,            // main -> any node: stop; a shard drains first
     RECORD_STOPPED,         // shard -> main and accounts: this shard has sent its last record
+    RECORD_TLS_CONTEXT,     // main -> shard: SSL_CTX *, a reference to use for new connections
     RECORD_ACCOUNT_ENDED,   // accounts -> every shard: struct account_ended: close this account's sessions with 4003
     RECORD_SIGNUP,          // shard -> accounts: struct signup_request (net/signup.h)
     RECORD_SIGNUP_ANSWER,   // accounts -> shard: struct signup_answer
@@ -22,10 +24,6 @@ enum record_kind {
     RECORD_HASH_NEW_ANSWER, // hashing node -> accounts
     RECORD_LETTER,          // accounts -> mail node: struct mail_letter (net/mail.h)
     RECORD_LETTER_ANSWER,   // mail node -> accounts: struct mail_answer
-};
-
-struct net_address {
-    uint8_t bytes[16]; // IPv6, or IPv4 mapped (::ffff:a.b.c.d)
 };
 
 enum login_verdict {

@@ -45,7 +45,7 @@ static void refuse(struct conn *conn, const struct http_request *request, unsign
 
 void conn_http_timeout(struct conn *conn)
 {
-    if (conn->held == NULL && conn->keep_alive)
+    if (!conn_begun(conn) || (conn->held == NULL && conn->keep_alive))
         conn_drop(conn, ERROR_HTTP_TIMEOUT);
     else
         refuse(conn, NULL, 408, "");
@@ -138,6 +138,7 @@ static bool dispatch(struct conn *conn, const struct http_request *request)
 {
     const struct shard_shared *shared = conn->shard->shared;
     struct page page;
+    conn_find_client(conn, request);
     conn->route = find_route(shared, request->path);
     if (conn->route == NULL && !page_find(request, shared->multi_user, shared->licences, &page))
         refuse(conn, request, 404, "");

@@ -65,7 +65,7 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
     if (!sent)
         return false;
     if (is_data) {
-        conn->data_queued += payload.len;
+        conn->data_queued += router_queue_bytes(payload.len);
     } else {
         conn->control_queued += total;
         shard->metrics.events_out++;

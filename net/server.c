@@ -16,6 +16,7 @@
 #include "net/listen.h"
 #include "net/mail.h"
 #include "net/shard.h"
+#include "net/tls_reload.h"
 #include "net/web/auth_room.h"
 #include "shards/base/check.h"
 #include "shards/cpus.h"
@@ -52,6 +53,7 @@ struct server {
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
+    struct tls_reload *tls; // NULL: no listener has TLS
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
@@ -176,6 +178,16 @@ static bool create_services(struct server *server)
     return config->database == NULL || create_mail(server);
 }
 
+static bool load_tls(struct server *server)
+{
+    const struct server_config *config = server->config;
+    if (config->tls_certificate == NULL)
+        return true;
+    const struct tls_files files = {.certificate = config->tls_certificate, .key = config->tls_key, .ocsp = config->tls_ocsp};
+    server->tls = tls_reload_create(&files, server->error_text, sizeof(server->error_text));
+    return server->tls != NULL;
+}
+
 static bool create_shards(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -184,6 +196,8 @@ static bool create_shards(struct server *server)
         server->shards[i] = shard_create(&server->shared, i, os_now_ns());
         if (server->shards[i] == NULL)
             return fail(server, "out of memory or descriptors");
+        if (server->tls != NULL && !shard_use_tls(server->shards[i], tls_reload_context(server->tls)))
+            return fail(server, "out of memory");
     }
     for (uint32_t l = 0; l < config->listener_count; l++) {
         int fds[SHARDS_MAX];
@@ -191,7 +205,8 @@ static bool create_shards(struct server *server)
             return false;
         server->listeners_open++;
         for (uint16_t i = 0; i < count; i++) {
-            if (shard_listen(server->shards[i], fds[i], NULL) != 0) {
+            unsigned ways = (config->listeners[l].tls ? LISTENER_TLS : 0u) | (config->listeners[l].proxy ? LISTENER_PROXY : 0u);
+            if (shard_listen_with(server->shards[i], fds[i], NULL, ways) != 0) {
                 for (uint16_t rest = i; rest < count; rest++)
                     close(fds[rest]);
                 return fail(server, "out of descriptors");
@@ -217,7 +232,13 @@ static bool on_signal(struct source *source, uint64_t now_ns)
     while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (server->stopping)
             continue;
+        if (info.ssi_signo == SIGHUP) {
+            LOG(INFO, "RELOADING", "%s", "");
+            tls_reload_now(server->tls);
+            continue;
+        }
         server->stopping = true;
+        tls_reload_stop(server->tls);
         LOG(INFO, "STOPPING", "signal=%u", info.ssi_signo);
         for (uint16_t i = 0; i <= server->shared.accounts_node; i++)
             tell(server, i);
@@ -243,6 +264,7 @@ static bool create_main(struct server *server)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); // before the threads start: they inherit it
     signal(SIGPIPE, SIG_IGN);
     server->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -363,6 +385,7 @@ static void destroy(struct server *server)
         hasher_destroy(server->hashers[i]);
     mail_destroy(server->mail);
     accounts_destroy(server->accounts);
+    tls_reload_destroy(server->tls);
     if (server->main_node != NULL)
         node_destroy(server->main_node);
     if (server->signals.fd >= 0)
@@ -391,6 +414,8 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     server->config = config;
     server->shared.routes = routes;
     server->shared.route_count = route_count;
+    server->shared.trusted = config->trusted;
+    server->shared.trusted_count = config->trusted_count;
     server->signals.fd = -1;
     raise_descriptors();
     // What no pool class holds (inflated bombs, huge messages) comes from mmap and returns to the system at once.
@@ -399,13 +424,15 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     bool made = choose_cpus(server);
     if (made) {
         fill_limits(server);
-        made = create_services(server) && create_main(server) && create_shards(server);
+        made = load_tls(server) && create_services(server) && create_main(server) && create_shards(server);
     }
     if (!made) {
         fprintf(stderr, "shardrelay: %s\n", server->error_text);
         destroy(server);
         return 1;
     }
+    if (server->tls != NULL)
+        tls_reload_start(server->tls, server->main_node, server->shared.shard_count);
     start_threads(server);
     print_plan(server);
     node_run(server->main_node);

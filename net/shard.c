@@ -76,6 +76,7 @@ void shard_destroy(struct shard *shard)
     free(shard->deflated);
     free(shard->read_buffer);
     deflate_destroy(shard->deflate);
+    tls_engine_destroy(shard->tls);
     router_destroy(shard->router);
     if (shard->pool != NULL)
         pool_destroy(shard->pool);
@@ -90,11 +91,24 @@ struct node *shard_node(struct shard *shard)
 
 // ---- listeners ----
 
+bool shard_use_tls(struct shard *shard, SSL_CTX *context)
+{
+    CHECK(shard->tls == NULL);
+    shard->tls = tls_engine_create(context, shard->pool, &shard->metrics);
+    return shard->tls != NULL;
+}
+
 int shard_listen(struct shard *shard, int fd, const struct room *room)
 {
+    return shard_listen_with(shard, fd, room, 0);
+}
+
+int shard_listen_with(struct shard *shard, int fd, const struct room *room, unsigned ways)
+{
     CHECK(shard->listener_count < SHARD_LISTENERS_MAX);
+    CHECK((ways & LISTENER_TLS) == 0 || shard->tls != NULL);
     struct listener *listener = &shard->listeners[shard->listener_count];
-    *listener = (struct listener){.shard = shard, .room = room};
+    *listener = (struct listener){.shard = shard, .room = room, .ways = ways};
     listener->source.fd = fd;
     listener->source.on_ready = on_acceptable;
     int failed = node_add(shard->node, &listener->source);
@@ -137,7 +151,7 @@ static bool on_acceptable(struct source *source, uint64_t now_ns)
             return false;
         }
         struct net_address address = address_of(&peer);
-        conn_accepted(shard, fd, &address, listener->room);
+        conn_accepted(listener, fd, &address);
         shard_carry_out(shard);
     }
     return true;
@@ -393,6 +407,14 @@ static void on_account_ended(struct shard *shard, struct bytes body)
     shard_carry_out(shard);
 }
 
+static void on_tls_context(struct shard *shard, struct bytes body)
+{
+    SSL_CTX *context;
+    CHECK(body.len == sizeof(context) && shard->tls != NULL);
+    memcpy(&context, body.ptr, sizeof(context));
+    tls_engine_renew(shard->tls, context);
+}
+
 static void on_record(void *owner, const struct post_record *record)
 {
     struct shard *shard = owner;
@@ -409,6 +431,9 @@ static void on_record(void *owner, const struct post_record *record)
         return;
     case RECORD_ACCOUNT_ENDED:
         on_account_ended(shard, record->body);
+        return;
+    case RECORD_TLS_CONTEXT:
+        on_tls_context(shard, record->body);
         return;
     case RECORD_STOP:
         stop(shard);

@@ -8,7 +8,6 @@
 #include "shards/base/bug.h"
 #include "shards/base/check.h"
 
-#define DATA_COST_BYTES_MIN 64u   // an empty message must cost something too
 #define DATA_BYTES_MAX (1u << 29) // of one payload, and of a window: their sum fits a link's credit
 
 enum session_state {

@@ -19,8 +19,15 @@ const struct option_row option_rows[] = {
     {"address", 'a', "ADDR", "127.0.0.1", NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, AT(address),
      "IPv4 or IPv6 address of the first listener"},
     {"listen", 0, "ADDR:PORT", NULL, NULL, OPTION_LISTEN, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(listeners),
-     "listen here, also as buckets:ADDR:PORT; may be repeated. ADDR is IPv4 or [IPv6]; unix:PATH is a UNIX socket. Without -a and -p "
-     "these are the only listeners"},
+     "listen here; may be repeated. ADDR is IPv4 or [IPv6]; unix:PATH is a UNIX socket. In front tls: speaks TLS, proxy: awaits a PROXY "
+     "head, proxy+tls: both. Without -a and -p these are the only listeners"},
+    {"tls-cert", 0, "FILE", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(tls_certificate),
+     "certificate chain in PEM, own certificate first, for tls: listeners; read again on SIGHUP and when it changes"},
+    {"tls-key", 0, "FILE", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(tls_key), "its private key in PEM"},
+    {"tls-ocsp", 0, "FILE", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(tls_ocsp),
+     "the authority's OCSP answer in DER, stapled to the certificate"},
+    {"trusted-proxy", 0, "CIDR", NULL, NULL, OPTION_RANGE, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(trusted),
+     "believe these proxies about their clients' addresses; \"unix\": peers of UNIX sockets; may be repeated"},
     {"username", 0, "NAME", NULL, "RELAY_USERNAME", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(single_user),
      "the one user of single-user mode, which needs no database"},
     {"password", 0, "TEXT", NULL, "RELAY_PASSWORD", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(single_password),

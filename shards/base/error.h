@@ -43,6 +43,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(HTTP_TIMEOUT, "request took too long", 1008, LOG_DEBUG)                                                                              \
     X(HTTP_DONE, "HTTP exchange finished", 1000, LOG_DEBUG)                                                                                \
     X(HTTP_BAD, "bad HTTP request", 1002, LOG_DEBUG)                                                                                       \
+    X(PROXY, "PROXY head missing, malformed or not trusted", 1002, LOG_DEBUG)                                                              \
     X(TLS, "TLS failed", 1015, LOG_DEBUG)                                                                                                  \
     X(INTERNAL, "internal error", 1011, LOG_ERROR)
 

@@ -56,6 +56,8 @@ uint32_t payload_len(const struct session_view *sender, uint32_t device, uint32_
     unsigned choice = (unsigned)(random % 1000);
     uint32_t max = sim_config.payload_bytes_max;
     random >>= 16;
+    if (sim_config.floods && number % 60 != 0)
+        return 0;
     if (choice < sim_config.big_per_thousand)
         return max;
     if (number % 4 != 0 && choice < 300)
@@ -124,7 +126,7 @@ static void view_data(struct session_view *view, uint32_t device, struct bytes d
         resolve(view, from, views[id - 1], number);
     }
     if (from->sender == NULL) {
-        SIM_CHECK(from->early_count < 8, "session %u: a message from device %u is missing", view->id, device);
+        SIM_CHECK(from->early_count < 64, "session %u: a message from device %u is missing", view->id, device);
         from->early_len[from->early_count++] = (uint32_t)data.len;
         return;
     }
@@ -286,13 +288,13 @@ void view_closed_by_server(struct session_view *view, uint16_t code, struct byte
         explained = was_challenged_by_another(view);
         break;
     case 4001:
-        explained = view->slow || sim_time_jumped;
+        explained = view->slow || sim_config.limits.control_bytes_max < 100000;
         break;
     case 4002:
-        explained = !view->authenticated && (!view->iam_right || sim_time_jumped);
+        explained = !view->authenticated && !view->iam_right;
         break;
     case 4004:
-        explained = view->mute || view->slow || sim_time_jumped;
+        explained = view->mute || view->slow;
         break;
     default:
         break;

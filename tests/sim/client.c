@@ -171,6 +171,8 @@ void client_free(struct client *client)
 static bool take_http(struct client *client)
 {
     struct buffer *in = &client->in;
+    if (buffer_len(in) == 0)
+        return false;
     const char *text = (const char *)in->ptr + in->start;
     const char *end = memmem(text, buffer_len(in), "\r\n\r\n", 4);
     if (end == NULL)

@@ -242,7 +242,7 @@ static void leave(struct client *client)
 static void send_burst(struct client *client)
 {
     uint32_t device = likely_peer(client->view);
-    uint64_t count = sim_chance(20) ? 200 : sim_chance(200) ? 5 + sim_below(30) : 1 + sim_below(3);
+    uint64_t count = sim_config.floods ? sim_below(1000) : sim_chance(20) ? 200 : sim_chance(200) ? 5 + sim_below(30) : 1 + sim_below(3);
     size_t bytes_max = client->commands.end - client->commands.start + 4u * sim_config.payload_bytes_max;
     for (uint64_t i = 0; i < count && client->commands.end - client->commands.start <= bytes_max; i++)
         put_send(client, device);
@@ -263,7 +263,7 @@ static void act_open(struct client *client)
         uint8_t payload[4] = {1, 2, 3, 4};
         client_frame(client, true, WS_PING, payload, sizeof(payload));
     } else if (choice < 860) { // reads nothing for a while
-        client->paused_until_ns = kernel_now_ns() + sim_below(sim_chance(100) ? 50 * S_NS : 500 * MS_NS);
+        client->paused_until_ns = kernel_now_ns() + sim_below(sim_chance(sim_config.floods ? 500 : 100) ? 50 * S_NS : 500 * MS_NS);
         view->slow = view->slow || client->paused_until_ns > kernel_now_ns() + 20 * S_NS;
     } else if (choice < 880 && entered) {
         put_iam(client, sim_chance(500));

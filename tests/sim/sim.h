@@ -78,6 +78,7 @@ struct sim_config {
     uint32_t actions; // that devices take before the run settles
     unsigned big_per_thousand;
     bool graceful_stop;
+    bool floods;      // many empty messages
     bool rude;        // some devices break the protocol or vanish
     struct post_limits post;
     struct kernel_limits kernel;
@@ -85,7 +86,6 @@ struct sim_config {
 };
 extern struct sim_config sim_config;
 extern bool sim_is_stopping; // the shards were told to stop
-extern bool sim_time_jumped; // time went by while devices and shards had work
 extern struct shard_shared sim_shared;
 extern struct shard *sim_shards[SIM_SHARDS_MAX];
 extern int sim_listeners[SIM_SHARDS_MAX];
@@ -153,7 +153,7 @@ struct peer_view {
     const struct session_view *last_sender; // of the connection before, and how far it came
     uint32_t last_expected;
     uint32_t early_count;        // messages that came before one said who sent them
-    uint32_t early_len[8];
+    uint32_t early_len[64];
 };
 
 struct session_view {

@@ -15,6 +15,7 @@
 #include "tests/sim/sim.h"
 
 #define SEEDS_DEFAULT 500
+#define BUG_SEEDS 3000
 #define BUG_SECONDS_MAX 100
 #define STEPS_MAX 4000000u
 #define S_NS 1000000000ull
@@ -26,7 +27,7 @@ struct sim_config sim_config;
 struct shard_shared sim_shared;
 struct shard *sim_shards[SIM_SHARDS_MAX];
 int sim_listeners[SIM_SHARDS_MAX];
-bool sim_is_stopping, sim_time_jumped;
+bool sim_is_stopping;
 
 static uint64_t random_state;
 static struct client clients[SIM_CLIENTS_MAX];
@@ -122,7 +123,7 @@ static void choose_limits(struct shard_limits *limits)
                                     .close_timeout_ns = 2 * S_NS,
                                     .stop_timeout_ns = 5 * S_NS,
                                     .usage_interval_ns = 5 * S_NS,
-                                    .control_bytes_max = 524288,
+                                    .control_bytes_max = PICK(16384, 524288),
                                     .pool_bytes_max = 256u << 20};
     limits->router = (struct router_limits){.sessions_max = (limits->conns_max / CONN_CHUNK + 1) * CONN_CHUNK,
                                             .links_per_session_max = SIM_KEYS_MAX,
@@ -139,6 +140,7 @@ static void choose_config(void)
                                      .accounts = 1 + (uint32_t)sim_below(3),
                                      .payload_bytes_max = PICK(100, 3000, 3000, 20000, 70000),
                                      .actions = 50 + (uint32_t)sim_below(500),
+                                     .floods = sim_chance(100),
                                      .rude = sim_chance(500),
                                      .graceful_stop = sim_chance(300)};
     if (sim_chance(20)) {
@@ -169,7 +171,7 @@ static void open_world(void)
     ring_watch_reset();
     checkers_open();
     device_reset();
-    sim_is_stopping = sim_time_jumped = false;
+    sim_is_stopping = false;
     sim_shared = (struct shard_shared){.post = post_create(nodes, &sim_config.post),
                                        .limits = sim_config.limits,
                                        .shard_count = sim_config.shard_count,
@@ -439,7 +441,7 @@ int main(int argc, char **argv)
         signal(SIGABRT, on_abort);
         log_open(LOG_ERROR);
         alarm(BUG_SECONDS_MAX);
-        (void)run_seeds(SEEDS_DEFAULT);
+        (void)run_seeds(BUG_SEEDS);
         _exit(0);
     }
     int status = 0;
