@@ -1,5 +1,5 @@
 // The simulator: N shards on the production duty cycle (node_run), stepped by one seed over a fake kernel, among simulated devices.
-//   sim_test                     1000 seeds (150 under AddressSanitizer); SIM_SEEDS=n for another number
+//   sim_test                     1000 seeds (150 under sanitizers); SIM_SEEDS=n for another number
 //   sim_test SEED [--verbose]    one seed again
 //   sim_bug_test BUG             the same with a bug planted (shards/base/bug.h), which some seed must notice
 #include <signal.h>
@@ -14,7 +14,7 @@
 #include "shards/log.h"
 #include "tests/sim/sim.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SEEDS_DEFAULT 150
 #else
 #define SEEDS_DEFAULT 1000
