@@ -59,5 +59,11 @@ struct server_config {
     uint64_t remember_ns;       // how long a successful password check is remembered
     uint64_t store_interval_ns; // how often usage is written
 
+    const char *postmark_key; // multi-user mode: mail by Postmark, by SMTP, or with neither to the log
+    const char *postmark_url;
+    const char *smtp_url;
+    const char *mail_from;
+    const char *public_url; // of this relay, for links in letters; NULL: no links
+
     enum log_level log_level;
 };

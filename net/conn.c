@@ -572,6 +572,8 @@ void conn_released(struct conn *conn)
 
 void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes)
 {
+    if (conn->account == 0) // registering is nobody's usage
+        return;
     conn->usage_sent_bytes += sent_bytes;
     conn->usage_recv_bytes += recv_bytes;
     if (conn->in_usage)

@@ -1,5 +1,5 @@
-// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then main. Everything is made by the main
-// thread before the others start and torn down by it after they have ended, so no start or end races with anything.
+// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then mail, then main. Everything is made by the
+// main thread before the others start and torn down by it after they have ended, so no start or end races with anything.
 #include "net/server.h"
 
 #include <errno.h>
@@ -14,8 +14,10 @@
 
 #include "auth/auth.h"
 #include "net/listen.h"
+#include "net/mail.h"
 #include "net/shard.h"
 #include "net/tls_reload.h"
+#include "net/web/auth_room.h"
 #include "shards/base/check.h"
 #include "shards/cpus.h"
 #include "shards/log.h"
@@ -46,6 +48,8 @@ struct server {
     struct accounts *accounts;
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
+    uint16_t mail_node;
+    struct mail *mail; // NULL: single-user mode
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
@@ -53,7 +57,7 @@ struct server {
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
-    struct thread threads[SHARDS_MAX + HASHERS_MAX + 1];
+    struct thread threads[SHARDS_MAX + HASHERS_MAX + 2];
     size_t thread_count;
     uint32_t listeners_open;
     char error_text[512];
@@ -118,6 +122,22 @@ static void fill_limits(struct server *server)
     server->shared.limits.router.sessions_max = (server->shared.limits.conns_max / CONN_CHUNK + 1) * CONN_CHUNK;
 }
 
+static bool create_mail(struct server *server)
+{
+    const struct server_config *config = server->config;
+    const struct mail_config mail = {
+        .postmark_key = config->postmark_key,
+        .postmark_url = config->postmark_url,
+        .smtp_url = config->smtp_url,
+        .from = config->mail_from,
+        .public_url = config->public_url,
+        .node = server->mail_node,
+        .accounts_node = server->shared.accounts_node,
+    };
+    server->mail = mail_create(server->shared.post, &mail, server->error_text, sizeof(server->error_text));
+    return server->mail != NULL;
+}
+
 static bool create_services(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -125,7 +145,8 @@ static bool create_services(struct server *server)
     unsigned wanted = config->hash_threads > 0 ? config->hash_threads : (server->cpus.count + 3u) / 4;
     server->hasher_count = (uint16_t)(wanted < HASHERS_MAX ? wanted : HASHERS_MAX);
     shared->accounts_node = shared->shard_count;
-    shared->main_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    shared->main_node = (uint16_t)(server->mail_node + 1);
     shared->multi_user = config->database != NULL;
     hash_secret_create(&shared->secret);
     shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
@@ -139,6 +160,7 @@ static bool create_services(struct server *server)
         .shard_count = shared->shard_count,
         .hash_node_first = (uint16_t)(shared->accounts_node + 1),
         .hash_node_count = server->hasher_count,
+        .mail_node = server->mail_node,
         .hash_queue_max = HASH_QUEUE_MAX,
         .remember_s = (uint32_t)(config->remember_ns / SECOND_NS),
         .failures_burst = FAILURES_BURST,
@@ -153,7 +175,7 @@ static bool create_services(struct server *server)
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
-    return true;
+    return config->database == NULL || create_mail(server);
 }
 
 static bool load_tls(struct server *server)
@@ -230,7 +252,7 @@ static void on_main_record(void *owner, const struct post_record *record)
     CHECK(record->kind == RECORD_STOPPED);
     if (++server->shards_stopped < server->shared.shard_count)
         return;
-    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes: nobody needs you any more
+    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes and mail: nobody needs you any more
         if (i != server->shared.accounts_node)
             tell(server, i);
     node_stop(server->main_node);
@@ -281,6 +303,14 @@ static void *hasher_thread(void *argument)
     return NULL;
 }
 
+static void *mail_thread(void *argument)
+{
+    struct thread *thread = argument;
+    log_node(thread->server->mail_node);
+    mail_run(thread->server->mail);
+    return NULL;
+}
+
 static void start(struct server *server, void *(*run)(void *), uint16_t index, int cpu, const char *name)
 {
     struct thread *thread = &server->threads[server->thread_count++];
@@ -301,6 +331,8 @@ static void start_threads(struct server *server)
     start(server, accounts_thread, 0, -1, "accounts");
     for (uint16_t i = 0; i < server->hasher_count; i++)
         start(server, hasher_thread, i, -1, "hasher");
+    if (server->mail != NULL)
+        start(server, mail_thread, 0, -1, "mail");
     for (uint16_t i = 0; i < server->shared.shard_count; i++) {
         snprintf(name, sizeof(name), "shard%u", (unsigned)i);
         start(server, shard_thread, i, cpu_of(server, i), name);
@@ -329,6 +361,8 @@ static void print_plan(const struct server *server)
     }
     printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
            limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
+    if (server->mail != NULL)
+        printf("  mail: %s\n", mail_way(server->mail));
     printf("ready\n");
     fflush(stdout);
 }
@@ -349,6 +383,7 @@ static void destroy(struct server *server)
         shard_destroy(server->shards[i]);
     for (uint16_t i = 0; i < server->hasher_count; i++)
         hasher_destroy(server->hashers[i]);
+    mail_destroy(server->mail);
     accounts_destroy(server->accounts);
     tls_reload_destroy(server->tls);
     if (server->main_node != NULL)
@@ -364,7 +399,8 @@ static void destroy(struct server *server)
 
 int server_run(const struct server_config *config)
 {
-    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room}};
+    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room},
+                                          {.path = "/v1/auth", .multi_user = true, .room = &auth_room}};
     return server_run_routes(config, routes, sizeof(routes) / sizeof(routes[0]));
 }
 

@@ -65,6 +65,17 @@ const struct option_row option_rows[] = {
     {"store-interval", 0, "TIME", "5s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND, DAY, CONFIG(store_interval_ns),
      "how often usage is written to the database"},
 
+    {"public-url", 0, "URL", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(public_url),
+     "the address that people open, as https://relay.example.com; letters link to it"},
+    {"mail-from", 0, "ADDR", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(mail_from),
+     "who letters come from, as relay@example.com or \"Relay <relay@example.com>\"; by Postmark without it as the original's"},
+    {"smtp-url", 0, "URL", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(smtp_url),
+     "mail by this server: smtps://[USER:PASSWORD@]HOST[:PORT], or smtp:// with STARTTLS if it has a password"},
+    {"postmark-key", 0, "KEY", NULL, "POSTMARK_API_KEY", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(postmark_key),
+     "mail by Postmark with this server token"},
+    {"postmark-url", 0, "URL", "https://api.postmarkapp.com/email", "POSTMARK_API_URL", OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0,
+     CONFIG(postmark_url), "where Postmark is"},
+
     {"check-config", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_SERVER, 0, 0, AT(check_config),
      "print the effective configuration and exit"},
     {"password-stdin", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_ADDUSER, 0, 0, AT(password_stdin),
