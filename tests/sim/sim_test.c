@@ -447,14 +447,14 @@ int main(int argc, char **argv)
         signal(SIGABRT, on_abort);
         log_open(LOG_ERROR);
         alarm(BUG_SECONDS_MAX);
-        (void)run_seeds(BUG_SEEDS);
+        (void)run_seeds(sim_bug == 0 ? BUG_SEEDS / 30 : BUG_SEEDS);
         _exit(0);
     }
     int status = 0;
     CHECK(waitpid(child, &status, 0) == child);
     bool is_caught = (WIFEXITED(status) && WEXITSTATUS(status) != 0) || (WIFSIGNALED(status) && WTERMSIG(status) != SIGALRM);
     printf("bug %d %s\n", sim_bug, is_caught ? "caught" : "NOT caught");
-    return is_caught ? 0 : 1;
+    return is_caught == (sim_bug != 0) ? 0 : 1; // without a bug nothing may be noticed
 }
 #else
 int main(int argc, char **argv)
