@@ -37,10 +37,24 @@ static void store_usage(struct accounts *accounts)
     accounts->counts.usage_shed = usage_shed(accounts->usage);
 }
 
+// Once a day, and at the start. A day whose cleaning failed is tried again with the next usage.
+static void clean_usage(struct accounts *accounts)
+{
+    char today[STORE_DAY_BYTES];
+    store_day(os_wall_s(), today);
+    if (accounts->config.keep_days == 0 || strcmp(today, accounts->cleaned_day) == 0)
+        return;
+    enum store_result result = store_usage_clean(accounts->store, today, accounts->config.keep_days);
+    accounts_note_store(accounts, STORE_WRITING, result);
+    if (result == STORE_OK)
+        memcpy(accounts->cleaned_day, today, sizeof(today));
+}
+
 static void usage_on_time(struct timer *timer, uint64_t now_ns)
 {
     struct accounts *accounts = (struct accounts *)(void *)((char *)timer - offsetof(struct accounts, usage_timer));
     store_usage(accounts);
+    clean_usage(accounts);
     timer_set(node_timers(accounts->node), &accounts->usage_timer, now_ns + accounts->config.store_interval_s * NS_PER_S);
 }
 
@@ -68,6 +82,9 @@ static void on_record(void *owner, const struct post_record *record)
         break;
     case RECORD_HASH_ANSWER:
         accounts_on_hash_answer(accounts, record);
+        break;
+    case RECORD_LICENCE_ANSWER:
+        accounts_on_licence_answer(accounts, record);
         break;
     case RECORD_USAGE:
         on_usage(accounts, record);

@@ -46,6 +46,7 @@ struct accounts {
     uint32_t sweep_place;
 
     struct usage *usage;
+    char cleaned_day[STORE_DAY_BYTES]; // when usage of old days was deleted last; "": not yet
     struct timer watch_timer, usage_timer;
     bool is_store_failing[2]; // by enum store_use
     bool is_stopping;
@@ -58,6 +59,7 @@ void accounts_note_store(struct accounts *accounts, enum store_use use, enum sto
 
 void accounts_on_login(struct accounts *accounts, const struct post_record *record);
 void accounts_on_hash_answer(struct accounts *accounts, const struct post_record *record);
+void accounts_on_licence_answer(struct accounts *accounts, const struct post_record *record);
 
 enum watch_result { WATCH_SAME, WATCH_CHANGED, WATCH_FAILED };
 // The account's password and name, as one fingerprint. false: this user may not log in.

@@ -49,6 +49,10 @@ struct server_config {
 
     uint64_t remember_ns;       // how long a successful password check is remembered
     uint64_t store_interval_ns; // how often usage is written
+    uint32_t keep_stats_days;   // usage of earlier days is deleted
+
+    const char *licence_key;  // PEM of the key that signs licences; NULL: licence logins are off
+    const char *licence_salt; // of their hashes in the database
 
     enum log_level log_level;
 };

@@ -43,6 +43,7 @@ struct server {
     const struct server_config *config;
     struct shard_shared shared;
     struct accounts *accounts;
+    struct licence_key *licence_key; // NULL: licence logins are off
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
     struct shard *shards[SHARDS_MAX];
@@ -116,6 +117,15 @@ static void fill_limits(struct server *server)
     server->shared.limits.router.sessions_max = (server->shared.limits.conns_max / CONN_CHUNK + 1) * CONN_CHUNK;
 }
 
+static bool read_licence_key(struct server *server)
+{
+    const char *pem = server->config->licence_key;
+    if (pem == NULL || pem[0] == '\0' || server->config->database == NULL)
+        return true;
+    server->licence_key = licence_key_create(pem);
+    return server->licence_key != NULL || fail(server, "AUTH_LICENSE_PUBKEY is no RSA public key of 1024 bits or more in PEM");
+}
+
 static bool create_services(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -125,6 +135,7 @@ static bool create_services(struct server *server)
     shared->accounts_node = shared->shard_count;
     shared->main_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
     shared->multi_user = config->database != NULL;
+    shared->licences = server->licence_key != NULL;
     hash_secret_create(&shared->secret);
     shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
     if (shared->post == NULL)
@@ -142,12 +153,15 @@ static bool create_services(struct server *server)
         .failures_burst = FAILURES_BURST,
         .failures_refill_s = FAILURES_REFILL_S,
         .store_interval_s = (uint32_t)((config->store_interval_ns + SECOND_NS - 1) / SECOND_NS),
+        .keep_days = config->keep_stats_days,
+        .licences = shared->licences,
     };
     server->accounts = accounts_create(shared->post, &accounts, server->error_text, sizeof(server->error_text));
     if (server->accounts == NULL)
         return false;
     for (uint16_t i = 0; i < server->hasher_count; i++) {
-        server->hashers[i] = hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node);
+        server->hashers[i] =
+            hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node, server->licence_key, config->licence_salt);
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
@@ -223,6 +237,7 @@ static bool create_main(struct server *server)
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL); // before the threads start: they inherit it
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a file that may not grow is a failed write, as a full disk is
     server->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     server->signals.on_ready = on_signal;
     const struct node_owner owner = {.owner = server, .on_record = on_main_record};
@@ -328,6 +343,7 @@ static void destroy(struct server *server)
     for (uint16_t i = 0; i < server->hasher_count; i++)
         hasher_destroy(server->hashers[i]);
     accounts_destroy(server->accounts);
+    licence_key_destroy(server->licence_key);
     if (server->main_node != NULL)
         node_destroy(server->main_node);
     if (server->signals.fd >= 0)
@@ -363,7 +379,7 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     bool made = choose_cpus(server);
     if (made) {
         fill_limits(server);
-        made = create_services(server) && create_main(server) && create_shards(server);
+        made = read_licence_key(server) && create_services(server) && create_main(server) && create_shards(server);
     }
     if (!made) {
         fprintf(stderr, "shardrelay: %s\n", server->error_text);

@@ -57,6 +57,13 @@ const struct option_row option_rows[] = {
      "how long a password that was right is remembered"},
     {"store-interval", 0, "TIME", "5s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND, DAY, CONFIG(store_interval_ns),
      "how often usage is written to the database"},
+    {"keep-stats-days", 0, "N", "90", NULL, OPTION_NUMBER, PLACE_ALL, COMMAND_SERVER, 1, 36500, CONFIG(keep_stats_days),
+     "usage of earlier days is deleted, daily"},
+
+    {"license-pubkey", 0, "PEM", NULL, "AUTH_LICENSE_PUBKEY", OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(licence_key),
+     "RSA public key of licences; turns licence logins on (multi-user mode)"},
+    {"license-salt", 0, "TEXT", "yououghttochangethis", "LICENSE_HASH_SALT", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0,
+     CONFIG(licence_salt), "salt of the licences' hashes in the database"},
 
     {"check-config", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_SERVER, 0, 0, AT(check_config),
      "print the effective configuration and exit"},
