@@ -7,6 +7,7 @@
 
 #include "auth/auth.h"
 #include "net/accounts_internal.h"
+#include "net/report.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -73,6 +74,18 @@ static void on_usage(struct accounts *accounts, const struct post_record *record
         store_usage(accounts);
 }
 
+static void on_report_ask(struct accounts *accounts, const struct post_record *record)
+{
+    struct report_ask ask;
+    struct accounts_counts counts;
+    CHECK(record->body.len == sizeof(ask));
+    memcpy(&ask, record->body.ptr, sizeof(ask));
+    const struct report_head head = {.ticket = ask.ticket};
+    accounts_counts(accounts, &counts);
+    post_write(accounts->post, accounts->config.node, record->from, RECORD_REPORT, bytes_of(&head, sizeof(head)),
+               bytes_of(&counts, sizeof(counts)));
+}
+
 static void on_record(void *owner, const struct post_record *record)
 {
     struct accounts *accounts = owner;
@@ -88,6 +101,9 @@ static void on_record(void *owner, const struct post_record *record)
         break;
     case RECORD_USAGE:
         on_usage(accounts, record);
+        break;
+    case RECORD_REPORT_ASK:
+        on_report_ask(accounts, record);
         break;
     case RECORD_STOP:
         accounts->is_stopping = true;

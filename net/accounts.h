@@ -16,6 +16,8 @@ enum record_kind {
     RECORD_HASH_ANSWER,    // hashing node -> accounts
     RECORD_STOP,           // main -> any node: stop; a shard drains first
     RECORD_STOPPED,        // shard -> main and accounts: this shard has sent its last record
+    RECORD_REPORT_ASK,     // main -> shard or accounts: struct report_ask (net/report.h)
+    RECORD_REPORT,         // shard or accounts -> main: struct report_head and what was asked
     RECORD_LICENCE,        // accounts -> hashing node: struct licence_request (net/hashing.h)
     RECORD_LICENCE_ANSWER, // hashing node -> accounts
     RECORD_ACCOUNT_ENDED,  // accounts -> every shard: struct account_ended: close this account's sessions with 4003

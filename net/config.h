@@ -29,7 +29,8 @@ struct server_config {
     const char *database;    // path; NULL: single-user mode
     const char *single_user; // single-user mode: RELAY_USERNAME, RELAY_PASSWORD; else both NULL
     const char *single_password;
-    bool allow_empty; // start although nobody could log in
+    const char *control; // path of the control socket; NULL: beside the database
+    bool allow_empty;    // start although nobody could log in
 
     uint32_t shard_count;  // 0: as many as affinity mask and cgroup quota allow
     bool pin;              // each shard to one CPU

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "auth/auth.h"
+#include "net/control.h"
 #include "net/listen.h"
 #include "net/shard.h"
 #include "shards/base/check.h"
@@ -49,6 +50,7 @@ struct server {
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
+    struct control *control; // NULL: none
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
@@ -210,6 +212,8 @@ static bool on_signal(struct source *source, uint64_t now_ns)
         if (server->stopping)
             continue;
         server->stopping = true;
+        control_destroy(server->control);
+        server->control = NULL;
         LOG(INFO, "STOPPING", "signal=%u", info.ssi_signo);
         for (uint16_t i = 0; i <= server->shared.accounts_node; i++)
             tell(server, i);
@@ -220,6 +224,10 @@ static bool on_signal(struct source *source, uint64_t now_ns)
 static void on_main_record(void *owner, const struct post_record *record)
 {
     struct server *server = owner;
+    if (record->kind == RECORD_REPORT) {
+        control_on_report(server->control, record);
+        return;
+    }
     CHECK(record->kind == RECORD_STOPPED);
     if (++server->shards_stopped < server->shared.shard_count)
         return;
@@ -227,6 +235,21 @@ static void on_main_record(void *owner, const struct post_record *record)
         if (i != server->shared.accounts_node)
             tell(server, i);
     node_stop(server->main_node);
+}
+
+// A wish: a relay that cannot be asked relays all the same.
+static void create_control(struct server *server)
+{
+    const struct shard_shared *shared = &server->shared;
+    char path[CONFIG_ADDRESS_MAX], error[128] = "the path is too long for a socket";
+    struct log_value path_text, error_text;
+    bool wanted = server->config->control != NULL || server->config->database != NULL;
+    if (control_path(server->config, path))
+        server->control = control_create(path, server->main_node, shared->shard_count, shared->accounts_node, error, sizeof(error));
+    else
+        snprintf(path, sizeof(path), "none");
+    if (server->control == NULL && wanted)
+        LOG(WARN, "CONTROL_OFF", "path=%s reason=%s", log_value(path, &path_text), log_value(error, &error_text));
 }
 
 static bool create_main(struct server *server)
@@ -344,6 +367,7 @@ static void destroy(struct server *server)
         hasher_destroy(server->hashers[i]);
     accounts_destroy(server->accounts);
     licence_key_destroy(server->licence_key);
+    control_destroy(server->control);
     if (server->main_node != NULL)
         node_destroy(server->main_node);
     if (server->signals.fd >= 0)
@@ -386,6 +410,7 @@ int server_run_routes(const struct server_config *config, const struct route *ro
         destroy(server);
         return 1;
     }
+    create_control(server);
     start_threads(server);
     print_plan(server);
     node_run(server->main_node);
