@@ -172,10 +172,14 @@ int admin_print_json(const json_t *value)
 
 void admin_print_text(const char *text, int columns)
 {
-    for (; *text != '\0'; text++, columns--) // nothing that a terminal would obey
-        putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+    json_t *readable = admin_json_text(text);
+    for (const char *at = json_string_value(readable); at != NULL && *at != '\0'; at++) {
+        putchar((unsigned char)*at < ' ' || *at == 0x7f ? '?' : *at); // nothing that a terminal would obey
+        columns -= ((unsigned char)*at & 0xc0) != 0x80;
+    }
     for (; columns > 0; columns--)
         putchar(' ');
+    json_decref(readable);
 }
 
 static json_t *top_json(const struct store_top *top, size_t count, const char *name)
