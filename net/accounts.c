@@ -99,6 +99,15 @@ static void on_record(void *owner, const struct post_record *record)
     case RECORD_LICENCE_ANSWER:
         accounts_on_licence_answer(accounts, record);
         break;
+    case RECORD_SIGNUP:
+        signup_on_request(accounts, record);
+        break;
+    case RECORD_HASH_NEW_ANSWER:
+        signup_on_hash_answer(accounts, record);
+        break;
+    case RECORD_LETTER_ANSWER:
+        signup_on_mail_answer(accounts, record);
+        break;
     case RECORD_USAGE:
         on_usage(accounts, record);
         break;
@@ -162,9 +171,10 @@ static bool create_multi(struct accounts *accounts, const struct accounts_config
     accounts->checks = checks_create(config->hash_queue_max * config->hash_node_count, ACCOUNTS_WAITERS_MAX);
     accounts->watched = recent_create(ACCOUNTS_WATCHED_MAX, sizeof(struct watched));
     accounts->usage = usage_create(ACCOUNTS_USAGE_ROWS_MAX);
+    accounts->signups = signups_create();
     accounts->hash_queued = calloc(config->hash_node_count, sizeof(*accounts->hash_queued));
     if (accounts->remember == NULL || accounts->checks == NULL || accounts->watched == NULL || accounts->usage == NULL ||
-        accounts->hash_queued == NULL)
+        accounts->hash_queued == NULL || accounts->signups == NULL)
         return false;
     struct log_value buffer;
     if (store_is_readonly(accounts->store))
@@ -238,6 +248,7 @@ void accounts_destroy(struct accounts *accounts)
     checks_destroy(accounts->checks);
     recent_destroy(accounts->watched);
     usage_destroy(accounts->usage);
+    signups_destroy(accounts->signups);
     store_close(accounts->store);
     free(accounts->hash_queued);
     free(accounts);

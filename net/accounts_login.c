@@ -67,8 +67,7 @@ static void answer(struct accounts *accounts, const struct waiter *waiter, enum 
                bytes_of(NULL, 0));
 }
 
-// Which hashing node has the fewest checks waiting; -1: all are full, *ret_retry_after_s says when to ask again.
-static int shortest_queue(const struct accounts *accounts, uint32_t *ret_retry_after_s)
+int accounts_shortest_queue(const struct accounts *accounts, uint32_t *ret_retry_after_s)
 {
     uint16_t best = 0;
     for (uint16_t i = 1; i < accounts->config.hash_node_count; i++) {
@@ -83,7 +82,7 @@ static int shortest_queue(const struct accounts *accounts, uint32_t *ret_retry_a
 static void start_check(struct accounts *accounts, const struct login *login)
 {
     uint32_t retry_after_s = 0;
-    int queue = shortest_queue(accounts, &retry_after_s);
+    int queue = accounts_shortest_queue(accounts, &retry_after_s);
     if (queue < 0 || checks_waiting(accounts->checks) == ACCOUNTS_WAITERS_MAX) {
         answer(accounts, &login->waiter, LOGIN_BUSY, 0, retry_after_s);
         return;
@@ -119,7 +118,7 @@ static void start_check(struct accounts *accounts, const struct login *login)
 static void start_licence(struct accounts *accounts, const struct login *login)
 {
     uint32_t retry_after_s = 0;
-    int queue = shortest_queue(accounts, &retry_after_s);
+    int queue = accounts_shortest_queue(accounts, &retry_after_s);
     if (queue < 0 || checks_waiting(accounts->checks) == ACCOUNTS_WAITERS_MAX) {
         answer(accounts, &login->waiter, LOGIN_BUSY, 0, retry_after_s);
         return;

@@ -1,11 +1,13 @@
 // What the server is told: every option of `shardrelay server`, checked and in plain units. Made by tools/options; read-only afterwards,
 // so any thread may read it. Texts are borrowed and live as long as the server runs.
 #pragma once
+#include "net/address.h"
 #include "shards/base/error.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 #define CONFIG_LISTENERS_MAX 64
+#define CONFIG_TRUSTED_MAX 64
 #define CONFIG_ADDRESS_MAX 108 // with its NUL: what sockaddr_un takes
 
 enum listen_scheme {
@@ -19,12 +21,19 @@ struct listen_config {
     enum listen_scheme scheme;
     enum listen_family family;
     char address[CONFIG_ADDRESS_MAX]; // numeric address without brackets, or the path of the UNIX socket; valid for inet_pton
+    bool tls, proxy;                  // over TLS; with a PROXY head first (haproxy's PROXY protocol)
     uint16_t port;                    // 1..65535; 0 for LISTEN_UNIX
 };
 
 struct server_config {
     struct listen_config listeners[CONFIG_LISTENERS_MAX];
     uint32_t listener_count; // >= 1
+
+    const char *tls_certificate; // PEM files for listeners with tls; NULL: none has it
+    const char *tls_key;
+    const char *tls_ocsp;                             // DER, NULL: nothing is stapled
+    struct address_range trusted[CONFIG_TRUSTED_MAX]; // proxies whose word about the client's address counts
+    uint32_t trusted_count;
 
     const char *database;    // path; NULL: single-user mode
     const char *single_user; // single-user mode: RELAY_USERNAME, RELAY_PASSWORD; else both NULL
@@ -54,6 +63,12 @@ struct server_config {
 
     const char *licence_key;  // PEM of the key that signs licences; NULL: licence logins are off
     const char *licence_salt; // of their hashes in the database
+
+    const char *postmark_key; // multi-user mode: mail by Postmark, by SMTP, or with neither to the log
+    const char *postmark_url;
+    const char *smtp_url;
+    const char *mail_from;
+    const char *public_url; // of this relay, for links in letters; NULL: no links
 
     enum log_level log_level;
 };

@@ -6,6 +6,7 @@
 
 #include "net/http.h"
 #include "net/shard.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -56,8 +57,9 @@ static void refuse_full(struct shard *shard, int fd)
     os_close(fd);
 }
 
-void conn_accepted(struct shard *shard, int fd, const struct net_address *address, const struct room *room)
+void conn_accepted(const struct listener *listener, int fd, const struct net_address *peer)
 {
+    struct shard *shard = listener->shard;
     struct conn *conn = shard_take_slot(shard);
     if (conn == NULL) {
         refuse_full(shard, fd);
@@ -69,7 +71,10 @@ void conn_accepted(struct shard *shard, int fd, const struct net_address *addres
     conn->source.on_ready = on_ready;
     conn->timer.on_time = on_time;
     conn->phase = CONN_HEAD;
-    conn->address = *address;
+    conn->listener = listener;
+    conn->peer = conn->address = *peer;
+    conn->trusted = address_in_ranges(peer, shard->shared->trusted, shard->shared->trusted_count);
+    conn->proxy_awaited = (listener->ways & LISTENER_PROXY) != 0;
     conn->released = true;
     uint64_t now_ns = node_now_ns(shard->node);
     conn->last_input_ns = now_ns;
@@ -83,8 +88,12 @@ void conn_accepted(struct shard *shard, int fd, const struct net_address *addres
     conn->source.ready = EPOLLOUT;
     shard->metrics.accepted++;
     conn_arm_timer(conn);
-    if (room != NULL)
-        conn_open(conn, room);
+    if (!conn->proxy_awaited) {
+        (void)conn_begin(conn, bytes_of(NULL, 0));
+    } else if (!conn->trusted) {
+        shard->metrics.proxy_refused++;
+        conn_drop(conn, ERROR_PROXY);
+    }
 }
 
 // ---- input ----
@@ -134,7 +143,7 @@ static size_t input(struct conn *conn, uint8_t *ptr, size_t len)
     while (used < len) {
         size_t step = 0;
         if (conn->phase == CONN_HEAD)
-            step = conn_http_input(conn, ptr + used, len - used);
+            step = conn->proxy_awaited ? conn_proxy_input(conn, ptr + used, len - used) : conn_http_input(conn, ptr + used, len - used);
         else if (conn->phase == CONN_OPEN || (conn->phase == CONN_CLOSING && conn->close_sent && !conn->close_received))
             step = conn_ws_input(conn, ptr + used, len - used);
         else if (conn->phase == CONN_LOGIN)
@@ -171,20 +180,20 @@ static void input_held(struct conn *conn)
 static ssize_t read_once(struct conn *conn, uint8_t *buffer)
 {
     struct source *source = &conn->source;
-    struct iovec iov = {.iov_base = buffer, .iov_len = SHARD_READ_BYTES};
-    ssize_t got = os_readv(source->fd, &iov, 1);
+    bool more = false;
+    ssize_t got = conn_transport_read(conn, buffer, &more);
     conn->shard->metrics.reads++;
     if (got == -EAGAIN) {
         source->ready &= ~(uint32_t)EPOLLIN;
         return 0;
     }
     if (got < 0) {
-        conn_drop(conn, ERROR_PEER_GONE);
+        conn_drop(conn, got == -EPROTO ? ERROR_TLS : ERROR_PEER_GONE);
         return -1;
     }
     if (got == 0)
         conn->read_ended = true;
-    else if (got < SHARD_READ_BYTES && (source->ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0)
+    else if (!more && (source->ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0)
         source->ready &= ~(uint32_t)EPOLLIN;
     return got;
 }
@@ -192,7 +201,7 @@ static ssize_t read_once(struct conn *conn, uint8_t *buffer)
 // The peer will send no more. An answer under way is still written; a session is over.
 static void input_ended(struct conn *conn)
 {
-    bool answering = conn->out.bytes > 0 && (conn->phase == CONN_HEAD || conn->phase == CONN_CLOSING);
+    bool answering = conn_unsent(conn) > 0 && (conn->phase == CONN_HEAD || conn->phase == CONN_CLOSING);
     if (!answering)
         conn_drop(conn, ERROR_PEER_GONE);
     else if (conn->phase == CONN_HEAD)
@@ -247,7 +256,9 @@ static bool on_ready(struct source *source, uint64_t now_ns)
     struct conn *conn = of_source(source);
     struct shard *shard = conn->shard;
     bool more = false;
-    if (conn->out.bytes > 0 && (source->ready & EPOLLOUT) != 0)
+    if (BUG(22) && conn->waiting)
+        source->ready = 0;
+    if (conn_unsent(conn) > 0 && (source->ready & EPOLLOUT) != 0)
         conn_mark_dirty(conn);
     bool go_on = may_read(conn) && (conn->phase != CONN_OPEN || conn_ws_resume(conn));
     if (go_on && may_read(conn))
@@ -265,7 +276,7 @@ void conn_wait(struct conn *conn)
 
 void conn_wait_flushed(struct conn *conn)
 {
-    if (conn->phase == CONN_OPEN && conn->out.bytes > 0) {
+    if (conn->phase == CONN_OPEN && conn_unsent(conn) > 0) {
         conn_wait(conn);
         conn->waits_flushed = true;
     }
@@ -274,7 +285,7 @@ void conn_wait_flushed(struct conn *conn)
 void conn_resume(struct conn *conn)
 {
     conn->waiting = false;
-    if (may_read(conn))
+    if (may_read(conn) && !BUG(24))
         node_ready(conn->shard->node, &conn->source);
 }
 
@@ -285,7 +296,7 @@ void conn_mark_dirty(struct conn *conn)
     if (conn->dirty)
         return;
     conn->dirty = true;
-    conn->next_dirty = conn->shard->dirty;
+    conn->next_dirty = BUG(23) ? NULL : conn->shard->dirty;
     conn->shard->dirty = conn;
 }
 
@@ -319,20 +330,20 @@ static void account_written(struct conn *conn)
 // bytes.
 static void finish_closing(struct conn *conn)
 {
-    CHECK(conn->out.bytes == 0);
-    if (conn->read_ended) {
-        conn_drop(conn, conn->closed_why);
-    } else if (conn->close_received && !conn->write_ended) {
+    CHECK(conn_unsent(conn) == 0);
+    if ((conn->read_ended || conn->close_received) && !conn->write_ended) {
         conn->write_ended = true;
-        os_shutdown_write(conn->source.fd);
+        conn_transport_end(conn);
     }
+    if (conn->read_ended)
+        conn_drop(conn, conn->closed_why);
 }
 
 // The peer takes nothing more, but what it has sent still counts (a client may send and hang up): output is thrown away, input is read
 // to its end, which is when the connection is dropped.
 static void output_failed(struct conn *conn)
 {
-    if (conn->phase != CONN_OPEN) {
+    if (conn->phase != CONN_OPEN || conn->tls != NULL) { // TLS cannot be read once its other half has failed
         conn_drop(conn, ERROR_PEER_GONE);
         return;
     }
@@ -346,7 +357,7 @@ static void output_failed(struct conn *conn)
 // What a write that took `written` bytes means for the rest of the queue.
 static void note_progress(struct conn *conn, int64_t written)
 {
-    if (conn->out.bytes == 0) {
+    if (conn_unsent(conn) == 0) {
         conn->stalled = false;
         if (conn->waits_flushed) {
             conn->waits_flushed = false;
@@ -354,6 +365,8 @@ static void note_progress(struct conn *conn, int64_t written)
         }
         return;
     }
+    if (!conn_begun(conn))
+        return;
     conn->source.ready &= ~(uint32_t)EPOLLOUT;
     if (written > 0 || !conn->stalled) {
         conn->stalled = true;
@@ -367,10 +380,10 @@ void conn_flush(struct conn *conn)
     if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
         return;
     int64_t written = 0;
-    if (conn->out.bytes > 0) {
+    if (conn_unsent(conn) > 0) {
         if ((conn->source.ready & EPOLLOUT) == 0)
             return;
-        written = outq_flush(&conn->out, conn->shard->pool, conn->source.fd);
+        written = conn_transport_write(conn);
         conn->shard->metrics.writes++;
         if (written < 0) {
             output_failed(conn);
@@ -380,7 +393,7 @@ void conn_flush(struct conn *conn)
     }
     account_written(conn);
     note_progress(conn, written);
-    if (conn->phase == CONN_CLOSING && conn->out.bytes == 0)
+    if (conn->phase == CONN_CLOSING && conn_unsent(conn) == 0)
         finish_closing(conn);
 }
 
@@ -537,8 +550,7 @@ void conn_drop(struct conn *conn, enum error why)
     shard->metrics.closed[counted]++;
     LOG(DEBUG, "CLOSED", "slot=%u reason=%s", conn->slot, error_name(counted));
     node_remove(shard->node, &conn->source);
-    os_close(conn->source.fd);
-    conn->source.fd = -1;
+    conn_transport_close(conn);
     timer_unset(node_timers(shard->node), &conn->timer);
     outq_clear(&conn->out, shard->pool);
     pool_give(shard->pool, conn->held);
@@ -560,6 +572,8 @@ void conn_released(struct conn *conn)
 
 void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes)
 {
+    if (conn->account == 0) // registering is nobody's usage
+        return;
     conn->usage_sent_bytes += sent_bytes;
     conn->usage_recv_bytes += recv_bytes;
     if (conn->in_usage)

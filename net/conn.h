@@ -7,10 +7,14 @@
 #include "net/accounts.h"
 #include "net/outq.h"
 #include "net/room.h"
+#include "net/web/rpc.h"
 #include "net/ws.h"
 #include "shards/node.h"
+#include <sys/types.h>
 
 #define CONN_CHUNK 256 // slots made at once
+
+struct http_request;
 
 enum conn_phase { CONN_FREE, CONN_HEAD, CONN_LOGIN, CONN_OPEN, CONN_CLOSING, CONN_GONE };
 
@@ -22,10 +26,21 @@ struct buckets_state {
     uint8_t challenge[CHALLENGE_BYTES];
 };
 
+// What the room of /v1/auth keeps.
+struct auth_state {
+    bool asked;          // the accounts node, which has not answered yet
+    char id[RPC_ID_MAX]; // of the request in hand
+};
+
+struct listener;
+struct tls;
+
 struct conn {
     struct source source;
     struct timer timer;
     struct shard *shard;
+    const struct listener *listener; // that accepted it
+    struct tls *tls;                 // NULL: plain
     const struct room *room;
     const struct route *route; // that the request in hand asked for
     struct conn *next_free, *next_dirty, *next_leaving, *next_usage;
@@ -36,6 +51,8 @@ struct conn {
     bool waits_flushed; // resumed when `out` is empty
     bool entered;       // the router knows the slot (router_leave is due at the end)
     bool released;      // EFFECT_RELEASED has come (or never entered)
+    bool proxy_awaited; // the PROXY head has not come yet
+    bool trusted;       // `peer` is a proxy whose word about the client counts
     bool close_received, close_sent, read_ended, write_ended, write_failed, keep_alive, deflate;
     uint8_t deflate_bits; // window of outgoing compressed messages
     uint8_t pings_sent;   // since the last input
@@ -46,20 +63,22 @@ struct conn {
     bool message_ready;
     uint8_t message_opcode;
     struct outq out;
-    size_t data_queued;    // payload bytes told to the router as EFFECT_DATA and not yet as written
+    size_t data_queued;    // of EFFECT_DATA (router_queue_bytes), not yet told to the router as written
     size_t control_queued; // event bytes in `out`
     struct ws_decoder ws;
     uint64_t last_input_ns, stalled_ns, deadline_ns; // deadline: of the phase or the room; 0: none
     uint64_t account;
-    struct net_address address;
+    struct net_address peer;                     // of the socket, or as the PROXY head says
+    struct net_address address;                  // the client's: what a trusted proxy says about it, else `peer`
     uint64_t usage_sent_bytes, usage_recv_bytes; // not yet handed over
     union {
         struct buckets_state buckets;
+        struct auth_state auth;
     } state;
 };
 
 // ---- for shard.c ----
-void conn_accepted(struct shard *shard, int fd, const struct net_address *address, const struct room *room);
+void conn_accepted(const struct listener *listener, int fd, const struct net_address *peer);
 void conn_login_answer(struct conn *conn, const struct login_answer *answer);
 void conn_flush(struct conn *conn);
 void conn_resume(struct conn *conn);
@@ -85,15 +104,30 @@ struct handle conn_handle(const struct conn *conn);
 void conn_enter(struct conn *conn, const struct key *key);
 
 // ---- between conn*.c ----
-size_t conn_http_input(struct conn *conn, uint8_t *ptr, size_t len); // HEAD phase: bytes used
-size_t conn_ws_input(struct conn *conn, uint8_t *ptr, size_t len);   // OPEN phase: bytes used
-bool conn_ws_resume(struct conn *conn);                              // before input: what waited goes on; false: waits still
+size_t conn_proxy_input(struct conn *conn, uint8_t *ptr, size_t len);         // before HEAD: bytes used
+void conn_find_client(struct conn *conn, const struct http_request *request); // sets conn->address from what a trusted proxy says
+size_t conn_http_input(struct conn *conn, uint8_t *ptr, size_t len);          // HEAD phase: bytes used
+size_t conn_ws_input(struct conn *conn, uint8_t *ptr, size_t len);            // OPEN phase: bytes used
+bool conn_ws_resume(struct conn *conn);                                       // before input: what waited goes on; false: waits still
 void conn_ws_close(struct conn *conn, uint16_t code, struct bytes reason);
 void conn_ws_ping(struct conn *conn);
 void conn_open(struct conn *conn, const struct room *room); // after the 101
 void conn_begin_closing(struct conn *conn, enum error why); // flush what is queued, then end
 void conn_http_timeout(struct conn *conn);                  // no request head in time
 bool conn_write(struct conn *conn, struct bytes bytes);     // raw bytes to the output queue
+// ---- conn_transport.c: the two places that touch the descriptor's bytes, plain or TLS ----
+// What stands behind the PROXY head begins: TLS or HTTP or the listener's room. `early`: bytes that came with the head, for TLS; when
+// plain they stay the caller's. false: the connection was dropped.
+bool conn_begin(struct conn *conn, struct bytes early);
+bool conn_begun(const struct conn *conn);    // PROXY head and TLS handshake are done: what is written reaches the peer
+size_t conn_unsent(const struct conn *conn); // bytes queued in any form
+// As os_readv of at most SHARD_READ_BYTES. *ret_more: more may be there although epoll says nothing new.
+ssize_t conn_transport_read(struct conn *conn, uint8_t *buffer, bool *ret_more);
+// >= 0: bytes that the socket took. What is left then waits for the socket or, when !conn_begun, for the peer's handshake. < 0: -errno.
+int64_t conn_transport_write(struct conn *conn);
+void conn_transport_end(struct conn *conn);   // nothing more will be written
+void conn_transport_close(struct conn *conn); // gives all back and closes the descriptor
+
 void conn_mark_dirty(struct conn *conn);
 void conn_arm_timer(struct conn *conn);
 void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes);

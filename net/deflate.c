@@ -175,7 +175,7 @@ static void skip_spaces(struct bytes *rest)
 static bool take_mark(struct bytes *rest, char byte)
 {
     skip_spaces(rest);
-    if (rest->len == 0 || rest->ptr[0] != byte)
+    if (rest->len == 0 || rest->ptr[0] != (uint8_t)byte)
         return false;
     skip(rest, 1);
     skip_spaces(rest);

@@ -1,5 +1,5 @@
-// A hashing node: argon2id checks and licences, one after the other, for the accounts node. One rule: every request is answered. Thread:
-// its own.
+// A hashing node: argon2id checks, new hashes and licences, one after the other, for the accounts node. One rule: every request is
+// answered. Thread: its own.
 #include <stdlib.h>
 
 #include "auth/auth.h"
@@ -39,6 +39,19 @@ static void on_licence(struct hasher *hasher, const struct post_record *record)
                bytes_of(&answer, sizeof(answer)), bytes_of(NULL, 0));
 }
 
+static void on_hash_new(struct hasher *hasher, const struct post_record *record)
+{
+    CHECK(record->from == hasher->accounts_node && record->body.len >= sizeof(struct hash_new_request));
+    const struct hash_new_request *request = (const struct hash_new_request *)(const void *)record->body.ptr;
+    struct hash_new_answer answer = {.id = request->id};
+    if (!password_hash(bytes_of(record->body.ptr + sizeof(*request), record->body.len - sizeof(*request)), answer.hash))
+        answer.hash[0] = '\0';
+    struct post *post = node_post(hasher->node);
+    uint16_t self = node_index(hasher->node);
+    post_write(post, self, hasher->accounts_node, RECORD_HASH_NEW_ANSWER, bytes_of(&answer, sizeof(answer)), bytes_of(NULL, 0));
+    post_flush(post, self);
+}
+
 static void on_record(void *owner, const struct post_record *record)
 {
     struct hasher *hasher = owner;
@@ -46,6 +59,8 @@ static void on_record(void *owner, const struct post_record *record)
         on_hash(hasher, record);
     else if (record->kind == RECORD_LICENCE)
         on_licence(hasher, record);
+    else if (record->kind == RECORD_HASH_NEW)
+        on_hash_new(hasher, record);
     else if (record->kind == RECORD_STOP)
         node_stop(hasher->node);
     else

@@ -20,10 +20,12 @@
 
 void listen_name(const struct listen_config *config, char *ret_name, size_t name_max)
 {
+    const char *ways = config->proxy && config->tls ? "proxy+tls:" : config->tls ? "tls:" : config->proxy ? "proxy:" : "";
     if (config->family == LISTEN_UNIX)
-        snprintf(ret_name, name_max, "unix:%s", config->address);
+        snprintf(ret_name, name_max, "%sunix:%s", ways, config->address);
     else
-        snprintf(ret_name, name_max, config->family == LISTEN_IPV6 ? "[%s]:%u" : "%s:%u", config->address, (unsigned)config->port);
+        snprintf(ret_name, name_max, config->family == LISTEN_IPV6 ? "%s[%s]:%u" : "%s%s:%u", ways, config->address,
+                 (unsigned)config->port);
 }
 
 static socklen_t fill_address(const struct listen_config *config, struct sockaddr_storage *ret_address)

@@ -19,6 +19,10 @@
     X(pongs_dropped, "pings left unanswered: newer ping came first")                                                                       \
     X(reads, "read calls")                                                                                                                 \
     X(writes, "write calls")                                                                                                               \
+    X(tls_handshakes, "TLS handshakes done, resumed ones included")                                                                        \
+    X(tls_resumed, "TLS handshakes by a session ticket")                                                                                   \
+    X(tls_failed, "TLS connections that broke")                                                                                            \
+    X(proxy_refused, "PROXY heads that were malformed or not trusted")                                                                     \
     X(turns, "turns of the loop")                                                                                                          \
     X(mail_in, "records from other nodes")
 

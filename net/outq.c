@@ -57,8 +57,8 @@ bool outq_append(struct outq *queue, struct pool *pool, struct bytes bytes)
     return true;
 }
 
-// Gives back what was written: whole blocks, and the start of the next.
-static void consume(struct outq *queue, struct pool *pool, size_t len)
+// Gives back whole blocks, and the start of the next.
+void outq_consume(struct outq *queue, struct pool *pool, size_t len)
 {
     CHECK(len <= queue->bytes);
     queue->bytes -= len;
@@ -78,6 +78,24 @@ static void consume(struct outq *queue, struct pool *pool, size_t len)
     CHECK(len == 0);
 }
 
+struct bytes outq_front(const struct outq *queue, uint8_t *scratch, size_t max)
+{
+    const struct block *block = queue->head;
+    size_t wanted = queue->bytes < max ? queue->bytes : max;
+    CHECK(wanted > 0);
+    while (block->end == block->start) // reserved, never committed
+        block = block->next;
+    if (block->end - block->start >= wanted)
+        return bytes_of(block->data + block->start, wanted);
+    for (size_t have = 0; have < wanted; block = block->next) {
+        size_t len = block->end - block->start;
+        len = len < wanted - have ? len : wanted - have;
+        memcpy(scratch + have, block->data + block->start, len);
+        have += len;
+    }
+    return bytes_of(scratch, wanted);
+}
+
 int64_t outq_flush(struct outq *queue, struct pool *pool, int fd)
 {
     int64_t total = 0;
@@ -94,13 +112,13 @@ int64_t outq_flush(struct outq *queue, struct pool *pool, int fd)
             return total;
         if (written < 0)
             return written;
-        consume(queue, pool, (size_t)written);
+        outq_consume(queue, pool, (size_t)written);
         total += written;
         if ((size_t)written < offered)
             return total;
     }
     if (queue->head != NULL) // an empty block: reserved, never committed
-        consume(queue, pool, 0);
+        outq_consume(queue, pool, 0);
     return total;
 }
 

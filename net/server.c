@@ -1,5 +1,5 @@
-// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then main. Everything is made by the main
-// thread before the others start and torn down by it after they have ended, so no start or end races with anything.
+// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then mail, then main. Everything is made by the
+// main thread before the others start and torn down by it after they have ended, so no start or end races with anything.
 #include "net/server.h"
 
 #include <errno.h>
@@ -15,7 +15,10 @@
 #include "auth/auth.h"
 #include "net/control.h"
 #include "net/listen.h"
+#include "net/mail.h"
 #include "net/shard.h"
+#include "net/tls_reload.h"
+#include "net/web/auth_room.h"
 #include "shards/base/check.h"
 #include "shards/cpus.h"
 #include "shards/log.h"
@@ -47,14 +50,17 @@ struct server {
     struct licence_key *licence_key; // NULL: licence logins are off
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
+    uint16_t mail_node;
+    struct mail *mail; // NULL: single-user mode
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
     struct control *control; // NULL: none
+    struct tls_reload *tls;  // NULL: no listener has TLS
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
-    struct thread threads[SHARDS_MAX + HASHERS_MAX + 1];
+    struct thread threads[SHARDS_MAX + HASHERS_MAX + 2];
     size_t thread_count;
     uint32_t listeners_open;
     char error_text[512];
@@ -128,6 +134,22 @@ static bool read_licence_key(struct server *server)
     return server->licence_key != NULL || fail(server, "AUTH_LICENSE_PUBKEY is no RSA public key of 1024 bits or more in PEM");
 }
 
+static bool create_mail(struct server *server)
+{
+    const struct server_config *config = server->config;
+    const struct mail_config mail = {
+        .postmark_key = config->postmark_key,
+        .postmark_url = config->postmark_url,
+        .smtp_url = config->smtp_url,
+        .from = config->mail_from,
+        .public_url = config->public_url,
+        .node = server->mail_node,
+        .accounts_node = server->shared.accounts_node,
+    };
+    server->mail = mail_create(server->shared.post, &mail, server->error_text, sizeof(server->error_text));
+    return server->mail != NULL;
+}
+
 static bool create_services(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -135,7 +157,8 @@ static bool create_services(struct server *server)
     unsigned wanted = config->hash_threads > 0 ? config->hash_threads : (server->cpus.count + 3u) / 4;
     server->hasher_count = (uint16_t)(wanted < HASHERS_MAX ? wanted : HASHERS_MAX);
     shared->accounts_node = shared->shard_count;
-    shared->main_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    shared->main_node = (uint16_t)(server->mail_node + 1);
     shared->multi_user = config->database != NULL;
     shared->licences = server->licence_key != NULL;
     hash_secret_create(&shared->secret);
@@ -150,6 +173,7 @@ static bool create_services(struct server *server)
         .shard_count = shared->shard_count,
         .hash_node_first = (uint16_t)(shared->accounts_node + 1),
         .hash_node_count = server->hasher_count,
+        .mail_node = server->mail_node,
         .hash_queue_max = HASH_QUEUE_MAX,
         .remember_s = (uint32_t)(config->remember_ns / SECOND_NS),
         .failures_burst = FAILURES_BURST,
@@ -167,7 +191,17 @@ static bool create_services(struct server *server)
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
-    return true;
+    return config->database == NULL || create_mail(server);
+}
+
+static bool load_tls(struct server *server)
+{
+    const struct server_config *config = server->config;
+    if (config->tls_certificate == NULL)
+        return true;
+    const struct tls_files files = {.certificate = config->tls_certificate, .key = config->tls_key, .ocsp = config->tls_ocsp};
+    server->tls = tls_reload_create(&files, server->error_text, sizeof(server->error_text));
+    return server->tls != NULL;
 }
 
 static bool create_shards(struct server *server)
@@ -178,6 +212,8 @@ static bool create_shards(struct server *server)
         server->shards[i] = shard_create(&server->shared, i, os_now_ns());
         if (server->shards[i] == NULL)
             return fail(server, "out of memory or descriptors");
+        if (server->tls != NULL && !shard_use_tls(server->shards[i], tls_reload_context(server->tls)))
+            return fail(server, "out of memory");
     }
     for (uint32_t l = 0; l < config->listener_count; l++) {
         int fds[SHARDS_MAX];
@@ -185,7 +221,8 @@ static bool create_shards(struct server *server)
             return false;
         server->listeners_open++;
         for (uint16_t i = 0; i < count; i++) {
-            if (shard_listen(server->shards[i], fds[i], NULL) != 0) {
+            unsigned ways = (config->listeners[l].tls ? LISTENER_TLS : 0u) | (config->listeners[l].proxy ? LISTENER_PROXY : 0u);
+            if (shard_listen_with(server->shards[i], fds[i], NULL, ways) != 0) {
                 for (uint16_t rest = i; rest < count; rest++)
                     close(fds[rest]);
                 return fail(server, "out of descriptors");
@@ -211,9 +248,15 @@ static bool on_signal(struct source *source, uint64_t now_ns)
     while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (server->stopping)
             continue;
+        if (info.ssi_signo == SIGHUP) {
+            LOG(INFO, "RELOADING", "%s", "");
+            tls_reload_now(server->tls);
+            continue;
+        }
         server->stopping = true;
         control_destroy(server->control);
         server->control = NULL;
+        tls_reload_stop(server->tls);
         LOG(INFO, "STOPPING", "signal=%u", info.ssi_signo);
         for (uint16_t i = 0; i <= server->shared.accounts_node; i++)
             tell(server, i);
@@ -231,7 +274,7 @@ static void on_main_record(void *owner, const struct post_record *record)
     CHECK(record->kind == RECORD_STOPPED);
     if (++server->shards_stopped < server->shared.shard_count)
         return;
-    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes: nobody needs you any more
+    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes and mail: nobody needs you any more
         if (i != server->shared.accounts_node)
             tell(server, i);
     node_stop(server->main_node);
@@ -258,6 +301,7 @@ static bool create_main(struct server *server)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); // before the threads start: they inherit it
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); // a file that may not grow is a failed write, as a full disk is
@@ -297,6 +341,14 @@ static void *hasher_thread(void *argument)
     return NULL;
 }
 
+static void *mail_thread(void *argument)
+{
+    struct thread *thread = argument;
+    log_node(thread->server->mail_node);
+    mail_run(thread->server->mail);
+    return NULL;
+}
+
 static void start(struct server *server, void *(*run)(void *), uint16_t index, int cpu, const char *name)
 {
     struct thread *thread = &server->threads[server->thread_count++];
@@ -317,6 +369,8 @@ static void start_threads(struct server *server)
     start(server, accounts_thread, 0, -1, "accounts");
     for (uint16_t i = 0; i < server->hasher_count; i++)
         start(server, hasher_thread, i, -1, "hasher");
+    if (server->mail != NULL)
+        start(server, mail_thread, 0, -1, "mail");
     for (uint16_t i = 0; i < server->shared.shard_count; i++) {
         snprintf(name, sizeof(name), "shard%u", (unsigned)i);
         start(server, shard_thread, i, cpu_of(server, i), name);
@@ -345,6 +399,8 @@ static void print_plan(const struct server *server)
     }
     printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
            limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
+    if (server->mail != NULL)
+        printf("  mail: %s\n", mail_way(server->mail));
     printf("ready\n");
     fflush(stdout);
 }
@@ -365,9 +421,11 @@ static void destroy(struct server *server)
         shard_destroy(server->shards[i]);
     for (uint16_t i = 0; i < server->hasher_count; i++)
         hasher_destroy(server->hashers[i]);
+    mail_destroy(server->mail);
     accounts_destroy(server->accounts);
     licence_key_destroy(server->licence_key);
     control_destroy(server->control);
+    tls_reload_destroy(server->tls);
     if (server->main_node != NULL)
         node_destroy(server->main_node);
     if (server->signals.fd >= 0)
@@ -381,7 +439,8 @@ static void destroy(struct server *server)
 
 int server_run(const struct server_config *config)
 {
-    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room}};
+    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room},
+                                          {.path = "/v1/auth", .multi_user = true, .room = &auth_room}};
     return server_run_routes(config, routes, sizeof(routes) / sizeof(routes[0]));
 }
 
@@ -395,6 +454,8 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     server->config = config;
     server->shared.routes = routes;
     server->shared.route_count = route_count;
+    server->shared.trusted = config->trusted;
+    server->shared.trusted_count = config->trusted_count;
     server->signals.fd = -1;
     raise_descriptors();
     // What no pool class holds (inflated bombs, huge messages) comes from mmap and returns to the system at once.
@@ -403,7 +464,7 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     bool made = choose_cpus(server);
     if (made) {
         fill_limits(server);
-        made = read_licence_key(server) && create_services(server) && create_main(server) && create_shards(server);
+        made = read_licence_key(server) && load_tls(server) && create_services(server) && create_main(server) && create_shards(server);
     }
     if (!made) {
         fprintf(stderr, "shardrelay: %s\n", server->error_text);
@@ -411,6 +472,8 @@ int server_run_routes(const struct server_config *config, const struct route *ro
         return 1;
     }
     create_control(server);
+    if (server->tls != NULL)
+        tls_reload_start(server->tls, server->main_node, server->shared.shard_count);
     start_threads(server);
     print_plan(server);
     node_run(server->main_node);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "net/report.h"
+#include "net/web/auth_room.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -76,6 +77,7 @@ void shard_destroy(struct shard *shard)
     free(shard->deflated);
     free(shard->read_buffer);
     deflate_destroy(shard->deflate);
+    tls_engine_destroy(shard->tls);
     router_destroy(shard->router);
     if (shard->pool != NULL)
         pool_destroy(shard->pool);
@@ -90,11 +92,24 @@ struct node *shard_node(struct shard *shard)
 
 // ---- listeners ----
 
+bool shard_use_tls(struct shard *shard, SSL_CTX *context)
+{
+    CHECK(shard->tls == NULL);
+    shard->tls = tls_engine_create(context, shard->pool, &shard->metrics);
+    return shard->tls != NULL;
+}
+
 int shard_listen(struct shard *shard, int fd, const struct room *room)
 {
+    return shard_listen_with(shard, fd, room, 0);
+}
+
+int shard_listen_with(struct shard *shard, int fd, const struct room *room, unsigned ways)
+{
     CHECK(shard->listener_count < SHARD_LISTENERS_MAX);
+    CHECK((ways & LISTENER_TLS) == 0 || shard->tls != NULL);
     struct listener *listener = &shard->listeners[shard->listener_count];
-    *listener = (struct listener){.shard = shard, .room = room};
+    *listener = (struct listener){.shard = shard, .room = room, .ways = ways};
     listener->source.fd = fd;
     listener->source.on_ready = on_acceptable;
     int failed = node_add(shard->node, &listener->source);
@@ -137,7 +152,7 @@ static bool on_acceptable(struct source *source, uint64_t now_ns)
             return false;
         }
         struct net_address address = address_of(&peer);
-        conn_accepted(shard, fd, &address, listener->room);
+        conn_accepted(listener, fd, &address);
         shard_carry_out(shard);
     }
     return true;
@@ -369,6 +384,17 @@ static void on_login_answer(struct shard *shard, struct bytes body)
     shard_carry_out(shard);
 }
 
+static void on_signup_answer(struct shard *shard, struct bytes body)
+{
+    struct signup_answer answer;
+    CHECK(body.len == sizeof(answer));
+    memcpy(&answer, body.ptr, sizeof(answer));
+    struct conn *conn = shard_conn(shard, answer.slot);
+    if (conn->generation == answer.generation)
+        auth_room_answer(conn, &answer);
+    shard_carry_out(shard);
+}
+
 static void on_account_ended(struct shard *shard, struct bytes body)
 {
     struct account_ended ended;
@@ -382,6 +408,14 @@ static void on_account_ended(struct shard *shard, struct bytes body)
     shard_carry_out(shard);
 }
 
+static void on_tls_context(struct shard *shard, struct bytes body)
+{
+    SSL_CTX *context;
+    CHECK(body.len == sizeof(context) && shard->tls != NULL);
+    memcpy(&context, body.ptr, sizeof(context));
+    tls_engine_renew(shard->tls, context);
+}
+
 static void on_record(void *owner, const struct post_record *record)
 {
     struct shard *shard = owner;
@@ -393,11 +427,17 @@ static void on_record(void *owner, const struct post_record *record)
     case RECORD_LOGIN_ANSWER:
         on_login_answer(shard, record->body);
         return;
+    case RECORD_SIGNUP_ANSWER:
+        on_signup_answer(shard, record->body);
+        return;
     case RECORD_ACCOUNT_ENDED:
         on_account_ended(shard, record->body);
         return;
     case RECORD_REPORT_ASK:
         shard_report(shard, record);
+        return;
+    case RECORD_TLS_CONTEXT:
+        on_tls_context(shard, record->body);
         return;
     case RECORD_STOP:
         stop(shard);

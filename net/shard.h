@@ -6,11 +6,12 @@
 #include "net/deflate.h"
 #include "net/metrics.h"
 #include "net/outq.h"
+#include "net/tls.h"
 #include "router/router.h"
 #include "shards/node.h"
 #include "shards/pool.h"
 
-#define SHARD_READ_BYTES 131072 // one read at most
+#define SHARD_READ_BYTES 262144 // one read at most
 #define SHARD_SCRATCH_BYTES (1u << 20)
 #define SHARD_READ_BUFFER_BYTES (SHARD_READ_BYTES + 4096)
 #define SHARD_LISTENERS_MAX 64
@@ -38,13 +39,19 @@ struct shard_shared {
     uint16_t shard_count, accounts_node, main_node;
     const struct route *routes;
     size_t route_count;
+    const struct address_range *trusted; // proxies
+    size_t trusted_count;
     bool multi_user;
     bool licences; // licence login is on
 };
 
+// What stands between the socket and the first byte of HTTP or of the room.
+enum listener_way { LISTENER_TLS = 1, LISTENER_PROXY = 2 };
+
 struct listener {
     struct source source;
     struct shard *shard;
+    unsigned ways;           // of enum listener_way
     const struct room *room; // NULL: HTTP decides
 };
 
@@ -55,6 +62,7 @@ struct shard {
     struct router *router;
     struct pool *pool;
     struct deflate *deflate;
+    struct tls_engine *tls; // NULL: no listener has TLS
     struct effects effects;
     struct metrics metrics;
 
@@ -88,6 +96,10 @@ void shard_destroy(struct shard *shard); // takes NULL
 
 // Takes over a listening, non-blocking descriptor. 0 or -errno.
 int shard_listen(struct shard *shard, int fd, const struct room *room);
+// The same with ways (enum listener_way). LISTENER_TLS: after shard_use_tls.
+int shard_listen_with(struct shard *shard, int fd, const struct room *room, unsigned ways);
+// Before the first listener with TLS; takes over the reference. false: out of memory.
+bool shard_use_tls(struct shard *shard, SSL_CTX *context);
 struct node *shard_node(struct shard *shard);
 
 // ---- for net/ ----

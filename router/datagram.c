@@ -6,7 +6,7 @@
 static uint32_t cost_of(size_t payload_len)
 {
     CHECK(payload_len <= DATA_BYTES_MAX);
-    return payload_len > DATA_COST_BYTES_MIN ? (uint32_t)payload_len : DATA_COST_BYTES_MIN;
+    return (uint32_t)router_queue_bytes(payload_len);
 }
 
 static void report(struct router *router, struct handle sender, uint32_t token, uint32_t cost, enum router_report what, struct effects *out)
@@ -60,7 +60,7 @@ static void deliver(struct router *router, struct handle to, const struct mail *
     effect->payload = payload;
     effect->key = mail->a;
     router->data_delivered++;
-    session->queued_bytes += payload.len;
+    session->queued_bytes += router_queue_bytes(payload.len);
     if (session->queued_bytes < router->limits.queue_bytes_max)
         report(router, mail->from, mail->number, cost, ROUTER_TAKEN, out);
     else

@@ -5,16 +5,9 @@
 #include "router/router.h"
 #include "router/slab.h"
 #include "router/table.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 
-// Bugs planted for the mutation tests; constant false in production.
-#ifdef ROUTER_BUG
-#define BUG(number) (ROUTER_BUG == (number))
-#else
-#define BUG(number) false
-#endif
-
-#define DATA_COST_BYTES_MIN 64u   // an empty message must cost something too
 #define DATA_BYTES_MAX (1u << 29) // of one payload, and of a window: their sum fits a link's credit
 
 enum session_state {

@@ -185,7 +185,7 @@ void link_give_up(struct router *router, uint32_t index, struct effects *out)
 static inline int32_t data_cost(size_t payload_bytes)
 {
     CHECK(payload_bytes <= DATA_BYTES_MAX);
-    return payload_bytes < DATA_COST_BYTES_MIN ? (int32_t)DATA_COST_BYTES_MIN : (int32_t)payload_bytes;
+    return (int32_t)router_queue_bytes(payload_bytes);
 }
 
 static void on_credit(struct router *router, struct handle to, struct handle from, uint32_t bytes, struct effects *out)
@@ -246,7 +246,7 @@ static inline void deliver(struct router *router, struct link *link, uint32_t in
     effect->payload = payload;
     effect->key = link->peer_key;
     router->data_delivered++;
-    session->queued_bytes += payload.len;
+    session->queued_bytes += router_queue_bytes(payload.len);
     link->owed += (uint32_t)data_cost(payload.len);
     if (link->owed < router->grant_bytes_min || link->starved) // a starved one waits until the queue has drained to half
         return;

@@ -174,7 +174,7 @@ static void on_data(struct model *model, struct client *client, const struct eff
         view->heard_connection = message.connection;
     CHECK(message.connection == view->heard_connection && message.sequence == view->heard_sequence);
     view->heard_sequence++;
-    client->unwritten_bytes += effect->payload.len;
+    client->unwritten_bytes += router_queue_bytes(effect->payload.len);
     // The memory bound: the limit overshot by one message, and one window and one overdraft per link that can send.
     CHECK(client->unwritten_bytes <=
           model->limits.queue_bytes_max + WORLD_PAYLOAD_BYTES_MAX +

@@ -239,14 +239,14 @@ void router_mail(struct router *router, const struct mail *mail, struct bytes pa
     mail_drain(router, out);
 }
 
-void router_written(struct router *router, uint32_t slot, size_t payload_bytes, struct effects *out)
+void router_written(struct router *router, uint32_t slot, size_t queue_bytes, struct effects *out)
 {
     begin(router, out);
     struct session *session = session_at(router, slot);
     if (session == NULL || session->state == SESSION_LEAVING)
         return;
-    CHECK(session->queued_bytes >= payload_bytes);
-    session->queued_bytes -= payload_bytes;
+    CHECK(session->queued_bytes >= queue_bytes);
+    session->queued_bytes -= queue_bytes;
     if (session->starved != SLAB_NONE && session->queued_bytes <= router->limits.queue_bytes_max / 2)
         link_grant_starved(router, slot, out);
     if (session->held != SLAB_NONE && session->queued_bytes <= router->limits.queue_bytes_max / 2)

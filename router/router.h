@@ -156,8 +156,15 @@ void router_leave(struct router *router, uint32_t slot, struct effects *out);
 // Mail from another shard's router, exactly as it was handed over, in order per sending shard.
 void router_mail(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out);
 
-// `payload_bytes` of data (the sum of EFFECT_DATA payloads) that were queued for this session have left for its socket.
-void router_written(struct router *router, uint32_t slot, size_t payload_bytes, struct effects *out);
+// What a message counts in queues and credit: its payload, but at least about what its frame costs, or empty ones would cost nothing.
+#define ROUTER_MESSAGE_BYTES_MIN 64u
+static inline size_t router_queue_bytes(size_t payload_bytes)
+{
+    return payload_bytes > ROUTER_MESSAGE_BYTES_MIN ? payload_bytes : ROUTER_MESSAGE_BYTES_MIN;
+}
+
+// `queue_bytes` (the sum of router_queue_bytes of EFFECT_DATA payloads) that were queued for this session have left for its socket.
+void router_written(struct router *router, uint32_t slot, size_t queue_bytes, struct effects *out);
 
 // Whether mail for that shard piles up: while it does, commands that need the shard get ROUTER_WAIT. false resumes those who wait.
 // At most router_effects_max effects per call: the caller repeats the call with false while it returns true ("more to resume").

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 #include "shards/ring.h"
@@ -200,7 +201,7 @@ int post_wake_fd(struct post *post, uint16_t self)
 static void wake_if_asleep(struct post *post, uint16_t self, uint16_t target)
 {
     atomic_bool *asleep = &desk_of(post, target)->asleep;
-    if (!atomic_load_explicit(asleep, memory_order_relaxed))
+    if (!atomic_load_explicit(asleep, memory_order_relaxed) || BUG(20))
         return;
     if (!atomic_exchange_explicit(asleep, false, memory_order_relaxed))
         return; // another sender was first
@@ -262,6 +263,8 @@ static bool try_push(struct post *post, uint16_t self, uint16_t target, struct p
     CHECK(records > 0);
     if (!ring_push(lane_of(post, self, target)->full, parcel))
         return false;
+    if (BUG(21))
+        parcel->records = 0; // given away already
     desk->out[target].is_pushed = true;
     desk->records_published += records;
     desk->counts.records_sent += records;
@@ -360,7 +363,9 @@ size_t post_flush(struct post *post, uint16_t self)
     for (uint16_t i = 0; i < desk->dirty_count; i++) {
         uint16_t target = desk->dirty[i];
         push_overflow(post, self, target);
-        publish_open(post, self, target);
+        if (desk->out[target].overflow_count ==
+            0) // else it goes on filling behind those that wait, so that many small turns are few parcels
+            publish_open(post, self, target);
         any_pushed = any_pushed || desk->out[target].is_pushed;
     }
     if (any_pushed)
@@ -469,10 +474,11 @@ bool post_sleep(struct post *post, uint16_t self)
     ring_fence();
     bool is_needed = has_mail(post, self);
     for (uint16_t i = 0; i < desk->dirty_count; i++) { // room that was made before `asleep` could be seen
-        CHECK(desk->out[desk->dirty[i]].open == NULL); // flush before sleeping
+        const struct outbox *box = &desk->out[desk->dirty[i]];
+        CHECK(box->open == NULL || box->overflow_count > 0); // flush before sleeping
         (void)push_overflow(post, self, desk->dirty[i]);
     }
-    is_needed = is_needed || desk->is_relieved; // one more turn, in which the owner sees that the target is no longer full
+    is_needed = is_needed || (desk->is_relieved && !BUG(25)); // one more turn, in which the owner sees that the target is no longer full
     desk->is_relieved = false;
     if (is_needed)
         post_awake(post, self);

@@ -53,6 +53,22 @@ enum store_result store_user_delete(struct store *store, int64_t id); // with it
 // Calls on_user for each, by e-mail address, until it returns false. on_user must not call the store.
 enum store_result store_user_list(struct store *store, bool (*on_user)(void *owner, const struct store_user *user), void *owner);
 
+// Codes that were mailed: 32 upper-case hex digits of 128 random bits, good for an hour, of which a user has at most the 3 newest of a
+// kind. wall_s: UTC seconds since 1970.
+#define STORE_TOKEN_BYTES 33 // with the NUL
+#define STORE_TOKEN_SECONDS 3600
+#define STORE_TOKENS_MAX 3
+// Makes a code for a user who exists and stores it; nobody else's codes change but those that have expired, which go.
+enum store_result store_token_add_verify(struct store *store, int64_t user, int64_t wall_s, char ret_token[STORE_TOKEN_BYTES]);
+enum store_result store_token_add_reset(struct store *store, int64_t user, int64_t wall_s, char ret_token[STORE_TOKEN_BYTES]);
+// Spends the code: the address is verified and all codes of this kind are gone. STORE_NOT_FOUND: not a live code of this user.
+enum store_result store_token_use_verify(struct store *store, int64_t user, const char *token, int64_t wall_s);
+// Whose live reset code this is. The time it takes says nothing about the codes that exist.
+enum store_result store_token_find_reset(struct store *store, const char *token, int64_t wall_s, int64_t *ret_user);
+// Spends the code: the user gets the password, is verified (the code came by mail) and all its reset codes are gone.
+enum store_result store_token_use_reset(struct store *store, const char *token, const char *password_hash, int64_t wall_s,
+                                        int64_t *ret_user);
+
 // A licence's signature was right for email: remembers its hash, as the original does. An unknown e-mail address becomes a user, verified
 // and without a password. At the first licence of a user the password is blanked: whoever set it need not have owned the address, as the
 // holder of the licence does. STORE_NOT_FOUND, and nothing changed: the user is blocked or the licence disabled. A licence seen before

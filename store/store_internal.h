@@ -10,6 +10,11 @@
 #define USER_COLUMNS                                                                                                                       \
     "SELECT id, emailverified, blocked, email, pwhash, created, recentlicensehash, "                                                       \
     "EXISTS (SELECT 1 FROM disabledlicense WHERE licensehash = recentlicensehash) FROM user "
+// Tokens. ?1 now, ?2 the user; the newest row has the highest id.
+#define TOKEN_VALUES "(expires, user_id, token) VALUES (datetime(?1, 'unixepoch', '+1 hour'), ?2, ?3)"
+#define TOKEN_OLD(table)                                                                                                                   \
+    "WHERE expires <= datetime(?1, 'unixepoch') OR expires IS NULL OR "                                                                    \
+    "(user_id = ?2 AND id NOT IN (SELECT id FROM " table " WHERE user_id = ?2 ORDER BY id DESC LIMIT 3))"
 #define STATEMENT_TABLE(X)                                                                                                                 \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                                                            \
     X(COMMIT, "COMMIT")                                                                                                                    \
@@ -35,6 +40,13 @@
     X(LICENCE_DISABLE, "INSERT INTO disabledlicense (licensehash) "                                                                        \
                        "SELECT recentlicensehash FROM user WHERE id = ?1 AND coalesce(recentlicensehash, '') <> '' "                       \
                        "ON CONFLICT (licensehash) DO UPDATE SET licensehash = excluded.licensehash")                                       \
+    X(VERIFY_ADD, "INSERT INTO emailtoken " TOKEN_VALUES)                                                                                  \
+    X(VERIFY_TRIM, "DELETE FROM emailtoken " TOKEN_OLD("emailtoken"))                                                                      \
+    X(VERIFY_LIVE, "SELECT user_id, token FROM emailtoken WHERE expires > datetime(?1, 'unixepoch') AND user_id = ?2")                     \
+    X(RESET_ADD, "INSERT INTO pwreset " TOKEN_VALUES)                                                                                      \
+    X(RESET_TRIM, "DELETE FROM pwreset " TOKEN_OLD("pwreset"))                                                                             \
+    X(RESET_LIVE, "SELECT user_id, token FROM pwreset WHERE expires > datetime(?1, 'unixepoch')")                                          \
+    X(RESET_PASSWORD, "UPDATE user SET pwhash = ?2, emailverified = 1 WHERE id = ?1")                                                      \
     X(USAGE_USER, "INSERT INTO userlog (day, user_id, bytes_sent, bytes_recv) "                                                            \
                   "SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM user WHERE id = ?2) "                                                 \
                   "ON CONFLICT (day, user_id) DO UPDATE SET bytes_sent = coalesce(bytes_sent, 0) + excluded.bytes_sent, "                  \

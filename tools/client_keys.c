@@ -23,7 +23,7 @@ static bool decode(const char *text, uint8_t *ret_bytes, size_t len)
 
 bool client_key_parse(const char *text, struct key *ret_key)
 {
-    struct key key;
+    struct key key = {{0}};
     if (!decode(text, key.bytes, KEY_BYTES))
         return false;
     *ret_key = key;

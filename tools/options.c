@@ -12,6 +12,8 @@
 
 enum { KEY_HELP = 0x1000, KEY_VERSION, KEY_ROW }; // KEY_ROW + row
 
+#define REPEATED_MAX (CONFIG_LISTENERS_MAX + CONFIG_TRUSTED_MAX)
+
 // What argp found.
 struct line {
     struct options *options;
@@ -19,8 +21,11 @@ struct line {
     size_t command_count;
     bool before; // still looking for the command
     const char *texts[OPTIONS_MAX];
-    const char *listens[CONFIG_LISTENERS_MAX];
-    size_t listen_count;
+    struct {
+        size_t row;
+        const char *text;
+    } repeated[REPEATED_MAX]; // of options that may be
+    size_t repeated_count;
     int next; // index of the first argument after the command
     int exit_code;
 };
@@ -133,15 +138,16 @@ static error_t take_argument(struct line *line, const char *text, struct argp_st
 static error_t take_option(struct line *line, size_t row, const char *text)
 {
     CHECK(row < option_count);
-    if (option_rows[row].type != OPTION_LISTEN) {
+    if (!options_repeatable(&option_rows[row])) {
         line->texts[row] = text != NULL ? text : "true";
         return 0;
     }
-    if (line->listen_count == CONFIG_LISTENERS_MAX) {
-        options_fail(line->options, "--listen: at most %d listeners", CONFIG_LISTENERS_MAX);
+    if (line->repeated_count == REPEATED_MAX) {
+        options_fail(line->options, "--%s: given too often", option_rows[row].name);
         return EINVAL;
     }
-    line->listens[line->listen_count++] = text;
+    line->repeated[line->repeated_count].row = row;
+    line->repeated[line->repeated_count++].text = text;
     return 0;
 }
 
@@ -242,6 +248,11 @@ static const char *variable(char *const *environment, const char *name)
     return NULL;
 }
 
+bool options_repeatable(const struct option_row *row)
+{
+    return row->type == OPTION_LISTEN || row->type == OPTION_RANGE;
+}
+
 bool options_set_flag(struct options *options, const struct option_row *row, bool given)
 {
     CHECK(row->type == OPTION_TRUE || row->type == OPTION_FALSE);
@@ -308,6 +319,27 @@ static bool add_listener(struct options *options, const char *text, const char *
     return true;
 }
 
+static bool add_range(struct options *options, const char *text, const char *where)
+{
+    struct server_config *config = &options->config;
+    if (config->trusted_count == CONFIG_TRUSTED_MAX)
+        return options_fail(options, "%s: at most %d ranges", where, CONFIG_TRUSTED_MAX);
+    if (!address_range_parse(text, &config->trusted[config->trusted_count]))
+        return options_fail(options, "%s: \"%.80s\" is not a range of addresses (10.0.0.0/8, 2001:db8::/32, 127.0.0.1, unix)", where, text);
+    config->trusted_count++;
+    return true;
+}
+
+// What a better source says replaces the whole list.
+static void clear_list(struct options *options, const struct option_row *row)
+{
+    CHECK(options_repeatable(row));
+    if (row->type == OPTION_LISTEN)
+        options->config.listener_count = 0;
+    else
+        options->config.trusted_count = 0;
+}
+
 bool options_set(struct options *options, const struct option_row *row, const char *text, const char *where)
 {
     CHECK(text != NULL && row >= option_rows && row < option_rows + option_count);
@@ -330,6 +362,9 @@ bool options_set(struct options *options, const struct option_row *row, const ch
         break;
     case OPTION_LISTEN:
         set = add_listener(options, text, where);
+        break;
+    case OPTION_RANGE:
+        set = add_range(options, text, where);
         break;
     case OPTION_NUMBER16:
     case OPTION_NUMBER:
@@ -356,10 +391,10 @@ static bool set_defaults(struct options *options)
 }
 
 // "A,B": an address holds no comma; a path with one needs --listen or the config file.
-static bool set_listen_variable(struct options *options, const struct option_row *row, const char *text, const char *where)
+static bool set_list_variable(struct options *options, const struct option_row *row, const char *text, const char *where)
 {
     char part[CONFIG_ADDRESS_MAX + 64];
-    options->config.listener_count = 0;
+    clear_list(options, row);
     for (const char *at = text; at != NULL; at = strchr(at, ',') != NULL ? strchr(at, ',') + 1 : NULL) {
         size_t len = strcspn(at, ",");
         if (len >= sizeof part)
@@ -386,7 +421,7 @@ static bool set_environment(struct options *options, char *const *environment)
         }
         if (text == NULL || (row->commands & options->command->bit) == 0)
             continue;
-        if (!(row->type == OPTION_LISTEN ? set_listen_variable(options, row, text, where) : options_set(options, row, text, where)))
+        if (!(options_repeatable(row) ? set_list_variable(options, row, text, where) : options_set(options, row, text, where)))
             return false;
     }
     return true;
@@ -394,18 +429,21 @@ static bool set_environment(struct options *options, char *const *environment)
 
 static bool set_command_line(struct options *options, const struct line *line)
 {
+    char where[64];
+    bool cleared[OPTIONS_MAX] = {false};
     for (size_t i = 0; i < option_count; i++) {
-        char where[64];
         snprintf(where, sizeof where, "--%s", option_rows[i].name);
         if (line->texts[i] != NULL && !options_set(options, &option_rows[i], line->texts[i], where))
             return false;
-        if (option_rows[i].type != OPTION_LISTEN || line->listen_count == 0)
-            continue;
-        options->config.listener_count = 0;
-        for (size_t j = 0; j < line->listen_count; j++) {
-            if (!options_set(options, &option_rows[i], line->listens[j], where))
-                return false;
-        }
+    }
+    for (size_t i = 0; i < line->repeated_count; i++) {
+        size_t row = line->repeated[i].row;
+        if (!cleared[row])
+            clear_list(options, &option_rows[row]);
+        cleared[row] = true;
+        snprintf(where, sizeof where, "--%s", option_rows[row].name);
+        if (!options_set(options, &option_rows[row], line->repeated[i].text, where))
+            return false;
     }
     return true;
 }
@@ -417,6 +455,24 @@ static bool given(const struct options *options, size_t offset)
             return options->given[i];
     }
     UNREACHABLE();
+}
+
+static bool check_listeners(struct options *options)
+{
+    const struct server_config *config = &options->config;
+    bool tls = false;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        tls = tls || config->listeners[i].tls;
+        if (config->listeners[i].proxy && config->trusted_count == 0)
+            return options_fail(options, "--listen: proxy: needs --trusted-proxy, or anyone could claim any address");
+    }
+    if ((config->tls_certificate == NULL) != (config->tls_key == NULL))
+        return options_fail(options, "--tls-cert and --tls-key must be given together");
+    if (tls && config->tls_certificate == NULL)
+        return options_fail(options, "--listen: tls: needs --tls-cert and --tls-key");
+    if (!tls && (config->tls_certificate != NULL || config->tls_ocsp != NULL))
+        return options_fail(options, "--tls-cert, --tls-key and --tls-ocsp need a listener with TLS: --listen tls:ADDR:PORT");
+    return true;
 }
 
 // What no single option can tell.
@@ -437,6 +493,8 @@ static bool finish(struct options *options)
         config->listeners[0] = first;
         config->listener_count++;
     }
+    if (!check_listeners(options))
+        return false;
     if ((config->single_user == NULL) != (config->single_password == NULL))
         return options_fail(options, "RELAY_USERNAME and RELAY_PASSWORD must be set together");
     if (config->single_user == NULL)

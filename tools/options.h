@@ -32,6 +32,7 @@ enum option_type {
     OPTION_DURATION, // uint64_t, ns
     OPTION_LEVEL,    // enum log_level
     OPTION_LISTEN,   // repeatable; adds to listeners
+    OPTION_RANGE,    // repeatable; adds to trusted
 };
 
 enum option_place {
@@ -105,6 +106,7 @@ void options_variable(const struct option_row *row, char *ret_name, size_t name_
 void options_key(const struct option_row *row, char *ret_key, size_t key_max);        // of the config file
 // Sets one value from text; where ("--port", "SHARDRELAY_PORT") begins the error sentence. Listeners are added.
 bool options_set(struct options *options, const struct option_row *row, const char *text, const char *where);
+bool options_repeatable(const struct option_row *row); // OPTION_LISTEN, OPTION_RANGE
 bool options_set_flag(struct options *options, const struct option_row *row, bool given);
 bool options_read_file(struct options *options, const char *path);
 __attribute__((format(printf, 2, 3))) bool options_fail(struct options *options, const char *format, ...); // returns false

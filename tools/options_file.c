@@ -56,7 +56,7 @@ static bool set_key(struct options *options, const struct option_row *row, const
     bool measure = row->type == OPTION_SIZE || row->type == OPTION_DURATION;
     if (flag && json_is_boolean(value))
         return options_set_flag(options, row, json_is_true(value));
-    if (row->type == OPTION_LISTEN && json_is_array(value))
+    if (options_repeatable(row) && json_is_array(value))
         return set_list(options, row, value, where);
     if ((number || measure) && json_is_integer(value)) {
         char text[VALUE_TEXT_MAX];
@@ -69,7 +69,7 @@ static bool set_key(struct options *options, const struct option_row *row, const
                          : number                       ? "a whole number"
                          : row->type == OPTION_SIZE     ? "a number of bytes or a text such as \"64k\""
                          : row->type == OPTION_DURATION ? "a number of seconds or a text such as \"2m\""
-                         : row->type == OPTION_LISTEN   ? "a string or an array of strings"
+                         : options_repeatable(row)      ? "a string or an array of strings"
                                                         : "a string";
     return options_fail(options, "%s: must be %s", where, wanted);
 }

@@ -108,6 +108,16 @@ static json_t *listeners_json(const struct server_config *config)
     return list;
 }
 
+static json_t *ranges_json(const struct server_config *config)
+{
+    json_t *list = config->trusted_count > 0 ? json_array() : NULL;
+    for (uint32_t i = 0; i < config->trusted_count; i++) {
+        char text[ADDRESS_RANGE_TEXT_MAX];
+        json_array_append_new(list, json_string(address_range_text(&config->trusted[i], text)));
+    }
+    return list;
+}
+
 static json_t *value_json(const struct options *options, const struct option_row *row)
 {
     static const char *const levels[] = {[LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
@@ -133,6 +143,8 @@ static json_t *value_json(const struct options *options, const struct option_row
         return json_string(levels[*(const enum log_level *)at]);
     case OPTION_LISTEN:
         return listeners_json(&options->config);
+    case OPTION_RANGE:
+        return ranges_json(&options->config);
     }
     UNREACHABLE();
 }

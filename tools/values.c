@@ -148,18 +148,40 @@ static const char *unix_path(const char *path, struct listen_config *listen)
     return NULL;
 }
 
+// "proxy+tls+buckets:" at the start of text. Returns what follows; text itself when its first word is none of ours.
+static const char *listen_words(const char *text, struct listen_config *listen)
+{
+    struct listen_config found = *listen;
+    const char *at = text;
+    for (;;) {
+        size_t len = strcspn(at, "+:");
+        bool known = true;
+        if (len == 3 && strncmp(at, "tls", len) == 0) {
+            found.tls = true;
+        } else if (len == 5 && strncmp(at, "proxy", len) == 0) {
+            found.proxy = true;
+        } else {
+            known = false;
+            for (unsigned i = 0; i < LISTEN_SCHEME_COUNT && !known; i++) {
+                known = strlen(scheme_names[i]) == len && strncmp(at, scheme_names[i], len) == 0;
+                found.scheme = known ? (enum listen_scheme)i : found.scheme;
+            }
+        }
+        if (!known || at[len] == '\0')
+            return text;
+        at += len + 1;
+        if (at[-1] == ':')
+            break;
+    }
+    *listen = found;
+    return at;
+}
+
 const char *value_listen(const char *text, struct listen_config *ret_listen)
 {
     CHECK(text != NULL && ret_listen != NULL);
     struct listen_config listen = {.scheme = LISTEN_BUCKETS};
-    for (unsigned i = 0; i < LISTEN_SCHEME_COUNT; i++) {
-        size_t len = strlen(scheme_names[i]);
-        if (strncmp(text, scheme_names[i], len) == 0 && text[len] == ':') {
-            listen.scheme = (enum listen_scheme)i;
-            text += len + 1;
-            break;
-        }
-    }
+    text = listen_words(text, &listen);
     if (strncmp(text, "unix:", 5) == 0) {
         const char *bad = unix_path(text + 5, &listen);
         if (bad == NULL)
@@ -172,7 +194,7 @@ const char *value_listen(const char *text, struct listen_config *ret_listen)
         return "is not [SCHEME:]ADDR:PORT (127.0.0.1:9001, [::1]:9001) or unix:PATH";
     bool bracketed = text[0] == '[' && colon[-1] == ']';
     if (!bracketed && memchr(text, ':', (size_t)(colon - text)) != NULL)
-        return "has an unknown scheme (known: buckets) or an IPv6 address without brackets";
+        return "has an unknown scheme (known: buckets, tls, proxy) or an IPv6 address without brackets";
     const char *bad = bracketed ? address_of(text + 1, (size_t)(colon - text) - 2, true, &listen)
                                 : address_of(text, (size_t)(colon - text), false, &listen);
     if (bad != NULL)
@@ -185,14 +207,15 @@ const char *value_listen(const char *text, struct listen_config *ret_listen)
 void value_listen_text(const struct listen_config *listen, char *ret_text, size_t text_max)
 {
     CHECK(listen->scheme < LISTEN_SCHEME_COUNT);
+    const char *ways = listen->proxy && listen->tls ? "proxy+tls+" : listen->tls ? "tls+" : listen->proxy ? "proxy+" : "";
     const char *scheme = scheme_names[listen->scheme];
     int len = 0;
     if (listen->family == LISTEN_UNIX)
-        len = snprintf(ret_text, text_max, "%s:unix:%s", scheme, listen->address);
+        len = snprintf(ret_text, text_max, "%s%s:unix:%s", ways, scheme, listen->address);
     else if (listen->family == LISTEN_IPV6)
-        len = snprintf(ret_text, text_max, "%s:[%s]:%u", scheme, listen->address, listen->port);
+        len = snprintf(ret_text, text_max, "%s%s:[%s]:%u", ways, scheme, listen->address, listen->port);
     else
-        len = snprintf(ret_text, text_max, "%s:%s:%u", scheme, listen->address, listen->port);
+        len = snprintf(ret_text, text_max, "%s%s:%s:%u", ways, scheme, listen->address, listen->port);
     CHECK(len > 0 && (size_t)len < text_max);
 }
 

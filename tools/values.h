@@ -13,11 +13,12 @@ bool value_truth(const char *text, bool *ret_truth);              // 1/true/yes/
 const char *value_size_text(uint64_t bytes, char ret_text[VALUE_TEXT_MAX]);
 const char *value_duration_text(uint64_t duration_ns, char ret_text[VALUE_TEXT_MAX]);
 
-// "[SCHEME:]127.0.0.1:9001", "[SCHEME:][::1]:9001", "[SCHEME:]unix:/path". NULL when sound, else what is wrong (static text).
+// "[WORDS:]127.0.0.1:9001", "[WORDS:][::1]:9001", "[WORDS:]unix:/path"; WORDS: a scheme, "tls" and "proxy", joined by '+'.
+// NULL when sound, else what is wrong (static text).
 const char *value_listen(const char *text, struct listen_config *ret_listen);
 // An address without port for the listener made of --address and --port; IPv6 with or without brackets. Sets family and address only.
 const char *value_address(const char *text, struct listen_config *ret_listen);
-// "buckets:127.0.0.1:9001". ret_text holds CONFIG_ADDRESS_MAX + 32 bytes.
+// "buckets:127.0.0.1:9001", "proxy+tls+buckets:[::1]:9001". ret_text holds CONFIG_ADDRESS_MAX + 32 bytes.
 void value_listen_text(const struct listen_config *listen, char *ret_text, size_t text_max);
 
 // The name nearest to `text` by edits (a swap of neighbours is one), or NULL when none is near enough to be meant. Names longer than 63

@@ -174,11 +174,16 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
                 return used;
             }
             used += (size_t)length;
-            continue;
+        } else {
+            bool whole;
+            used += fill_partial(conn, rest, &whole);
+            if (whole && !take_partial(conn))
+                return used;
         }
-        bool whole;
-        used += fill_partial(conn, rest, &whole);
-        if (whole && !take_partial(conn))
+        // A peer that does not read what its commands are answered with is not read either.
+        if (conn->control_queued > conn->shard->shared->limits.control_bytes_max / 2)
+            conn_wait_flushed(conn);
+        if (conn->waiting)
             return used;
     }
     return conn->phase == CONN_OPEN ? used : len;

@@ -175,8 +175,9 @@ class CleaningTest(RelayTest):
         server.add_user("old@example.com", PASSWORD)
         database = sqlite3.connect(server.database)
         with database:
-            database.execute("insert into iplog values (date('now', '-11 day'), '10.0.0.1', 1, 1), (date('now', '-9 day'), '10.0.0.2', 1, 1)")
-            database.execute("insert into userlog values (date('now', '-11 day'), 1, 1, 1), (date('now', '-9 day'), 1, 1, 1)")
+            for days, address in ((11, "10.0.0.1"), (9, "10.0.0.2")):
+                database.execute("insert into iplog values (date('now', ?), ?, 1, 1)", (f"-{days} day", address))
+                database.execute("insert into userlog values (date('now', ?), 1, 1, 1)", (f"-{days} day",))
         server.start()
         try:
             wait_for("old usage to go", lambda: database.execute("select count(*) from iplog").fetchone() == (1,))

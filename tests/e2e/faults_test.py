@@ -1,5 +1,5 @@
-"""What goes wrong with the database: a full disk, a file that is read-only, locked, damaged or of a newer schema. The relay goes on relaying
-and says so, or refuses to start with a sentence."""
+"""What goes wrong with the database: a full disk, a file that is read-only, locked, damaged or of a newer schema. The relay goes on
+relaying and says so, or refuses to start with a sentence."""
 import os
 import resource
 import sqlite3

@@ -52,7 +52,7 @@ class FlowTest(RelayTest):
         pairs = [self.slow_pair() for _ in range(4)]
         for sender, receiver in pairs:
             self.flood(sender, receiver, 50_000, 64 * MIB)
-        self.assertLess(self.server.rss_bytes() - before, 4 * 3 * MIB)
+        self.assert_memory(self.server.rss_bytes() - before, 4 * 3 * MIB)
 
     def test_memory_comes_back(self):
         """When stuck pairs leave, their memory serves others: three rounds cost no more than one."""
@@ -66,7 +66,7 @@ class FlowTest(RelayTest):
                 receiver.wire.reset()
                 sender.wire.reset()
             self.strangers(1)[0].quiet()
-        self.assertLess(grown[2] - grown[0], 8 * MIB)
+        self.assert_memory(grown[2] - grown[0], 8 * MIB)
 
     def test_other_pairs_are_not_slowed(self):
         """While pairs are stuck on every shard, others exchange data at once."""
@@ -154,7 +154,7 @@ class FlowTest(RelayTest):
             total += done
             if done < len(raw):
                 break
-        self.assertLess(self.server.rss_bytes() - before, 8 * MIB, f"{total} bytes of pings")
+        self.assert_memory(self.server.rss_bytes() - before, 8 * MIB, f"{total} bytes of pings")
 
     def test_error_event_flood_is_bounded(self):
         """A peer that makes error events without reading them costs no memory without bound; it may be closed for it."""
@@ -167,7 +167,7 @@ class FlowTest(RelayTest):
                     break
         except OSError:
             pass
-        self.assertLess(self.server.rss_bytes() - before, 12 * MIB)
+        self.assert_memory(self.server.rss_bytes() - before, 12 * MIB)
 
     def test_random_traffic_with_lazy_readers(self):
         """Ten pairs, random sizes, readers that pause: every stream arrives whole and in order."""

@@ -31,7 +31,8 @@ class Seller:
     def sign(self, email, issued=1700000000, header=None):
         head = json.dumps(header or {"alg": "RS256", "typ": "JWT"}).encode()
         token = encode(head) + "." + encode(json.dumps({"email": email, "iat": issued}).encode())
-        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.path], input=token.encode(), check=True, capture_output=True)
+        words = ["openssl", "dgst", "-sha256", "-sign", self.path]
+        signature = subprocess.run(words, input=token.encode(), check=True, capture_output=True)
         return token + "." + encode(signature.stdout)
 
     def close(self):

@@ -196,4 +196,4 @@ class StormTest(RelayTest):
                 device.wire.reset()
             self.device(self.server.account()).quiet()
             sizes.append(self.server.rss_bytes())
-        self.assertLess(sizes[-1] - sizes[0], 6 << 20, sizes)
+        self.assert_memory(sizes[-1] - sizes[0], 6 << 20, sizes)

@@ -171,6 +171,8 @@ void client_free(struct client *client)
 static bool take_http(struct client *client)
 {
     struct buffer *in = &client->in;
+    if (buffer_len(in) == 0)
+        return false;
     const char *text = (const char *)in->ptr + in->start;
     const char *end = memmem(text, buffer_len(in), "\r\n\r\n", 4);
     if (end == NULL)
@@ -205,7 +207,7 @@ static bool take_http(struct client *client)
 static void take_close(struct client *client, const uint8_t *ptr, size_t len)
 {
     SIM_CHECK(len != 1, "close frame of one byte");
-    uint16_t code = len >= 2 ? (uint16_t)(ptr[0] << 8 | ptr[1]) : 1005;
+    uint16_t code = len >= 2 ? (uint16_t)((unsigned)ptr[0] << 8 | ptr[1]) : (uint16_t)1005;
     client->close_received = true;
     sim_trace("client session %u got close %u", client->view->id, (unsigned)code);
     view_closed_by_server(client->view, code, len > 2 ? bytes_of(ptr + 2, len - 2) : bytes_of(NULL, 0));

@@ -1,5 +1,5 @@
-// What simulated devices do: log in, prove their key (or not), connect, disconnect, send, dawdle, take each other's key, break the protocol,
-// vanish. A device is a key; several connections may claim it at one time.
+// What simulated devices do: log in, prove their key (or not), connect, disconnect, send, dawdle, take each other's key, break the
+// protocol, vanish. A device is a key; several connections may claim it at one time.
 #include <stdlib.h>
 
 #include "auth/challenge.h"
@@ -182,7 +182,7 @@ static void start_session(struct client *client)
     if (!kernel_is_listening(sim_listeners[shard]))
         return;
     uint32_t device = any_device();
-    client->view = view_create(device, device % sim_config.accounts);
+    client->view = view_create(device, (device + sim_chance(150)) % sim_config.accounts); // sometimes by another account
     client->iam_plan = IAM_RIGHT;
     if (sim_chance(100))
         client->iam_plan = (uint8_t)(1 + sim_below(4));
@@ -199,7 +199,10 @@ static void break_protocol(struct client *client)
     client->view->rude = true;
     switch (sim_below(4)) {
     case 0: // a frame that is not masked
-        buffer_put(&client->out, "\x82\x01" "a", 3);
+        buffer_put(&client->out,
+                   "\x82\x01"
+                   "a",
+                   3);
         break;
     case 1: // reserved bits
         buffer_put(&client->out, "\xf2\x80\0\0\0\0", 6);
@@ -242,7 +245,7 @@ static void leave(struct client *client)
 static void send_burst(struct client *client)
 {
     uint32_t device = likely_peer(client->view);
-    uint64_t count = sim_chance(20) ? 200 : sim_chance(200) ? 5 + sim_below(30) : 1 + sim_below(3);
+    uint64_t count = sim_config.floods ? sim_below(1000) : sim_chance(20) ? 200 : sim_chance(200) ? 5 + sim_below(30) : 1 + sim_below(3);
     size_t bytes_max = client->commands.end - client->commands.start + 4u * sim_config.payload_bytes_max;
     for (uint64_t i = 0; i < count && client->commands.end - client->commands.start <= bytes_max; i++)
         put_send(client, device);
@@ -263,7 +266,7 @@ static void act_open(struct client *client)
         uint8_t payload[4] = {1, 2, 3, 4};
         client_frame(client, true, WS_PING, payload, sizeof(payload));
     } else if (choice < 860) { // reads nothing for a while
-        client->paused_until_ns = kernel_now_ns() + sim_below(sim_chance(100) ? 50 * S_NS : 500 * MS_NS);
+        client->paused_until_ns = kernel_now_ns() + sim_below(sim_chance(sim_config.floods ? 500 : 100) ? 50 * S_NS : 500 * MS_NS);
         view->slow = view->slow || client->paused_until_ns > kernel_now_ns() + 20 * S_NS;
     } else if (choice < 880 && entered) {
         put_iam(client, sim_chance(500));

@@ -1,16 +1,26 @@
 // The simulator: N shards on the production duty cycle (node_run), stepped by one seed over a fake kernel, among simulated devices.
-//   sim_test                     500 seeds; SIM_SEEDS=n for another number
+//   sim_test                     1000 seeds (150 under AddressSanitizer); SIM_SEEDS=n for another number
 //   sim_test SEED [--verbose]    one seed again
+//   sim_bug_test BUG             the same with a bug planted (shards/base/bug.h), which some seed must notice
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "tests/sim/sim.h"
 
-#define SEEDS_DEFAULT 500
+#ifdef __SANITIZE_ADDRESS__
+#define SEEDS_DEFAULT 150
+#else
+#define SEEDS_DEFAULT 1000
+#endif
+#define BUG_SEEDS 3000
+#define BUG_SECONDS_MAX 100
 #define STEPS_MAX 4000000u
 #define S_NS 1000000000ull
 #define ACTORS_MAX (SIM_SHARDS_MAX + SIM_CLIENTS_MAX + 1)
@@ -21,7 +31,7 @@ struct sim_config sim_config;
 struct shard_shared sim_shared;
 struct shard *sim_shards[SIM_SHARDS_MAX];
 int sim_listeners[SIM_SHARDS_MAX];
-bool sim_is_stopping, sim_time_jumped;
+bool sim_is_stopping;
 
 static uint64_t random_state;
 static struct client clients[SIM_CLIENTS_MAX];
@@ -117,7 +127,7 @@ static void choose_limits(struct shard_limits *limits)
                                     .close_timeout_ns = 2 * S_NS,
                                     .stop_timeout_ns = 5 * S_NS,
                                     .usage_interval_ns = 5 * S_NS,
-                                    .control_bytes_max = 524288,
+                                    .control_bytes_max = PICK(16384, 524288),
                                     .pool_bytes_max = 256u << 20};
     limits->router = (struct router_limits){.sessions_max = (limits->conns_max / CONN_CHUNK + 1) * CONN_CHUNK,
                                             .links_per_session_max = SIM_KEYS_MAX,
@@ -134,12 +144,15 @@ static void choose_config(void)
                                      .accounts = 1 + (uint32_t)sim_below(3),
                                      .payload_bytes_max = PICK(100, 3000, 3000, 20000, 70000),
                                      .actions = 50 + (uint32_t)sim_below(500),
+                                     .floods = sim_chance(60),
                                      .rude = sim_chance(500),
                                      .graceful_stop = sim_chance(300)};
     if (sim_chance(20)) {
         sim_config.payload_bytes_max = 999955;
         sim_config.big_per_thousand = 30;
     }
+    if (sim_config.floods)
+        sim_config.actions *= 5;
     sim_config.post = post_limits_default;
     if (sim_chance(500))
         sim_config.post = (struct post_limits){.ring_parcels = 4, .parcel_bytes = PICK(256, 1024), .overflow_parcels = PICK(1, 4)};
@@ -164,7 +177,7 @@ static void open_world(void)
     ring_watch_reset();
     checkers_open();
     device_reset();
-    sim_is_stopping = sim_time_jumped = false;
+    sim_is_stopping = false;
     sim_shared = (struct shard_shared){.post = post_create(nodes, &sim_config.post),
                                        .limits = sim_config.limits,
                                        .shard_count = sim_config.shard_count,
@@ -399,9 +412,9 @@ static void run_seed(uint64_t seed)
     choose_config();
     open_world();
     reweigh();
-    sim_trace("%u shards, %u clients, %u keys, %u accounts, payload %u, queue %u, window %u", (unsigned)sim_config.shard_count, sim_config.clients,
-              sim_config.keys, sim_config.accounts, sim_config.payload_bytes_max, sim_config.limits.router.queue_bytes_max,
-              sim_config.limits.router.window_bytes);
+    sim_trace("%u shards, %u clients, %u keys, %u accounts, payload %u, queue %u, window %u", (unsigned)sim_config.shard_count,
+              sim_config.clients, sim_config.keys, sim_config.accounts, sim_config.payload_bytes_max,
+              sim_config.limits.router.queue_bytes_max, sim_config.limits.router.window_bytes);
     act();
     settle();
     if (!sim_config.graceful_stop)
@@ -410,6 +423,40 @@ static void run_seed(uint64_t seed)
     close_world();
 }
 
+static uint64_t run_seeds(uint64_t count)
+{
+    uint64_t total = 0;
+    for (uint64_t seed = 1; seed <= count; seed++) {
+        run_seed(seed);
+        total += steps;
+    }
+    return total;
+}
+
+#ifdef RELAY_BUG
+int sim_bug;
+
+// A child runs the seeds; it must fail.
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    sim_bug = (int)strtol(argv[1], NULL, 10);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        signal(SIGABRT, on_abort);
+        log_open(LOG_ERROR);
+        alarm(BUG_SECONDS_MAX);
+        (void)run_seeds(BUG_SEEDS);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child);
+    bool is_caught = (WIFEXITED(status) && WEXITSTATUS(status) != 0) || (WIFSIGNALED(status) && WTERMSIG(status) != SIGALRM);
+    printf("bug %d %s\n", sim_bug, is_caught ? "caught" : "NOT caught");
+    return is_caught ? 0 : 1;
+}
+#else
 int main(int argc, char **argv)
 {
     signal(SIGABRT, on_abort);
@@ -422,11 +469,8 @@ int main(int argc, char **argv)
     }
     const char *wanted = getenv("SIM_SEEDS");
     uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : SEEDS_DEFAULT;
-    uint64_t total = 0;
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
-        run_seed(seed);
-        total += steps;
-    }
+    uint64_t total = run_seeds(seeds);
     printf("%llu seeds, %llu steps\n", (unsigned long long)seeds, (unsigned long long)total);
     return 0;
 }
+#endif

@@ -164,6 +164,7 @@ int hop_load_run(const struct hop_options *options, const struct sockaddr_in *ad
         .epoll_fd = epoll_create1(EPOLL_CLOEXEC),
     };
     if (!load.flows || !load.buffer || load.epoll_fd < 0 || !open_flows(&load, address, context)) {
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): goes with the process
         fputs("floor: the load process cannot connect\n", stderr);
         return 1;
     }

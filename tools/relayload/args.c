@@ -223,8 +223,10 @@ static void finish(struct argp_state *state, struct parse *parse)
     if (parse->users_file) {
         read_users(state, parse);
     } else {
-        if (!parse->user || !parse->password)
+        if (!parse->user || !parse->password) {
             argp_error(state, "--user and --password (or --users) are missing");
+            return;
+        }
         if (!add_user(&args->users, &args->user_count, parse->user, strlen(parse->user), parse->password, strlen(parse->password)))
             argp_failure(state, 2, 0, "out of memory");
     }

@@ -82,6 +82,7 @@ static void write_axes(const struct chart *chart, struct frame *frame, FILE *out
         print_number(i * step, out);
         fputs("</text>\n", out);
     }
+    CHECK(chart->x_ticks != NULL || chart->x_tick_count == 0);
     double x_step = chart_step(frame->x_max - frame->x_min, 8);
     for (double x = 0; !chart->x_ticks && x <= frame->x_max; x += x_step)
         if (x >= frame->x_min)

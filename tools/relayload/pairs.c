@@ -232,7 +232,8 @@ static void on_closed(struct worker *worker, struct client *client)
 static void on_phase(struct worker *worker, enum phase phase)
 {
     struct pairs *pairs = worker->state;
-    if (phase == PHASE_WARMUP && pairs->connected_ends == 2 * pairs->count) {
+    bool may_start = phase == PHASE_WARMUP || phase == PHASE_MEASURE; // without a warm-up the first may go unseen
+    if (may_start && !pairs->sending && pairs->connected_ends == 2 * pairs->count) {
         pairs->sending = true;
         pairs->began_ns = worker->now_ns;
         for (uint32_t i = 0; i < pairs->count && pairs->interval_ns == 0; i++)

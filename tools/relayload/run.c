@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SETUP_LIMIT_S 120
+#define OPEN_LIMIT_S 600 // for a scenario that holds what it opened for --seconds
 #define SETTLE_LIMIT_S 15
 #define OBSERVER_RATE 1000u
 #define POLL_MS 5
@@ -319,7 +320,8 @@ static void conduct(struct conductor *conductor)
     if (is_set_up) {
         go_through(conductor, PHASE_WARMUP, "warm-up", args->warmup_s, 0, false);
         take_sample(conductor, &result->begin);
-        go_through(conductor, PHASE_MEASURE, "measure", args->seconds, offsetof(struct worker, is_done), false);
+        double measure_s = result->scenario->holds ? OPEN_LIMIT_S : args->seconds;
+        go_through(conductor, PHASE_MEASURE, "measure", measure_s, offsetof(struct worker, is_done), false);
         take_sample(conductor, &result->end);
         double limit_s = SETTLE_LIMIT_S + (result->scenario->holds ? args->seconds : 0);
         if (!go_through(conductor, PHASE_SETTLE, "settle", limit_s, offsetof(struct worker, is_settled), true))

@@ -130,6 +130,7 @@ static void on_ready(struct worker *worker, struct client *client)
 
 static void on_event(struct worker *worker, struct client *client, const struct buckets_event *event)
 {
+    CHECK(client != NULL);
     struct verify *verify = worker->state;
     const char *wrong = NULL;
     if (event->kind == 'E') {
