@@ -2,6 +2,7 @@
 import itertools
 import json
 import os
+import random
 import re
 import select
 import shutil
@@ -23,9 +24,15 @@ COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range that clients' connections get theirs from, and by chance, so that runs at the same time do not meet."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def pause(seconds):

@@ -170,14 +170,14 @@ class SessionsMaxTest(RelayTest):
 
 class MessageLimitsTest(RelayTest):
     def test_half_read_messages_are_bounded(self):
-        """Forty sessions that each hold half of the largest message cost about that much, and it comes back."""
+        """Twenty sessions that each hold half of the largest message cost about that much, and it comes back."""
         before = self.server.rss_bytes()
         for round_number in range(3):
-            held = self.strangers(40)
+            held = self.strangers(20)
             for device in held:
                 device.send(send_data(Key(b"\x03" * 32).public, bytes(900_000))[:500_000], fin=False, opcode=BINARY)
                 device.quiet()
-            self.assert_memory(self.server.rss_bytes() - before, 80 << 20, f"round {round_number}")
+            self.assert_memory(self.server.rss_bytes() - before, 40 << 20, f"round {round_number}")
             for device in held:
                 device.wire.reset()
 
