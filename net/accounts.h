@@ -3,6 +3,7 @@
 // One rule: a shard never waits for it; requests beyond its limits are answered LOGIN_BUSY at once.
 #pragma once
 #include "auth/basic.h"
+#include "auth/licence.h"
 #include "net/address.h"
 #include "shards/post.h"
 
@@ -24,6 +25,10 @@ enum record_kind {
     RECORD_HASH_NEW_ANSWER, // hashing node -> accounts
     RECORD_LETTER,          // accounts -> mail node: struct mail_letter (net/mail.h)
     RECORD_LETTER_ANSWER,   // mail node -> accounts: struct mail_answer
+    RECORD_REPORT_ASK,      // main -> shard or accounts: struct report_ask (net/report.h)
+    RECORD_REPORT,          // shard or accounts -> main: struct report_head and what was asked
+    RECORD_LICENCE,         // accounts -> hashing node: struct licence_request (net/hashing.h)
+    RECORD_LICENCE_ANSWER,  // hashing node -> accounts
 };
 
 enum login_verdict {
@@ -69,6 +74,8 @@ struct accounts_config {
     uint32_t remember_s;                        // how long a successful check is remembered (600)
     uint32_t failures_burst, failures_refill_s; // token bucket per address and per account
     uint32_t store_interval_s;                  // how often usage is written
+    uint32_t keep_days;                         // usage of earlier days is deleted, daily; 0: kept for ever
+    bool licences;                              // licence logins are on: hashing nodes have a key
 };
 
 struct accounts;
@@ -90,8 +97,9 @@ struct accounts_counts {
 void accounts_counts(const struct accounts *accounts, struct accounts_counts *ret_counts); // the accounts thread, or after accounts_run
 
 struct hasher;
-struct hasher *hasher_create(struct post *post, uint16_t node, uint16_t accounts_node); // NULL when memory is short
-void hasher_run(struct hasher *hasher);                                                 // the thread; returns after RECORD_STOP
+// NULL when memory is short. key, salt: of licences, borrowed; key NULL: licences are off.
+struct hasher *hasher_create(struct post *post, uint16_t node, uint16_t accounts_node, const struct licence_key *key, const char *salt);
+void hasher_run(struct hasher *hasher); // the thread; returns after RECORD_STOP
 void hasher_destroy(struct hasher *hasher);
 
 // Shard side: posts a login request (copies what is used of the credentials, which the caller then wipes). Never blocks.

@@ -1,8 +1,9 @@
-// What the accounts node and the hashing nodes tell each other (RECORD_HASH, RECORD_HASH_NEW and their answers). Structs are the records,
-// byte for byte.
+// What the accounts node and the hashing nodes tell each other (RECORD_HASH, RECORD_HASH_NEW, RECORD_LICENCE, answers). Structs are the
+// records, byte for byte.
 #pragma once
 #include "auth/fingerprint.h"
 #include "auth/password.h"
+#include "net/licences.h"
 
 // Followed by the password's bytes, to the end of the record.
 struct hash_request {
@@ -13,6 +14,17 @@ struct hash_request {
 struct hash_answer {
     struct fingerprint credentials;
     uint32_t matches; // 0 or 1
+};
+
+// Followed by the licence's bytes, to the end of the record.
+struct licence_request {
+    struct fingerprint credentials; // names the check; echoed
+};
+
+struct licence_answer {
+    struct fingerprint credentials;
+    uint32_t matches; // 0 or 1
+    struct licence_holder holder;
 };
 
 // A password to be hashed: followed by its bytes, to the end of the record.

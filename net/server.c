@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "auth/auth.h"
+#include "net/control.h"
 #include "net/listen.h"
 #include "net/mail.h"
 #include "net/shard.h"
@@ -46,6 +47,7 @@ struct server {
     const struct server_config *config;
     struct shard_shared shared;
     struct accounts *accounts;
+    struct licence_key *licence_key; // NULL: licence logins are off
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
     uint16_t mail_node;
@@ -53,7 +55,8 @@ struct server {
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
-    struct tls_reload *tls; // NULL: no listener has TLS
+    struct control *control; // NULL: none
+    struct tls_reload *tls;  // NULL: no listener has TLS
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
@@ -122,6 +125,15 @@ static void fill_limits(struct server *server)
     server->shared.limits.router.sessions_max = (server->shared.limits.conns_max / CONN_CHUNK + 1) * CONN_CHUNK;
 }
 
+static bool read_licence_key(struct server *server)
+{
+    const char *pem = server->config->licence_key;
+    if (pem == NULL || pem[0] == '\0' || server->config->database == NULL)
+        return true;
+    server->licence_key = licence_key_create(pem);
+    return server->licence_key != NULL || fail(server, "AUTH_LICENSE_PUBKEY is no RSA public key of 1024 bits or more in PEM");
+}
+
 static bool create_mail(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -148,6 +160,7 @@ static bool create_services(struct server *server)
     server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
     shared->main_node = (uint16_t)(server->mail_node + 1);
     shared->multi_user = config->database != NULL;
+    shared->licences = server->licence_key != NULL;
     hash_secret_create(&shared->secret);
     shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
     if (shared->post == NULL)
@@ -166,12 +179,15 @@ static bool create_services(struct server *server)
         .failures_burst = FAILURES_BURST,
         .failures_refill_s = FAILURES_REFILL_S,
         .store_interval_s = (uint32_t)((config->store_interval_ns + SECOND_NS - 1) / SECOND_NS),
+        .keep_days = config->keep_stats_days,
+        .licences = shared->licences,
     };
     server->accounts = accounts_create(shared->post, &accounts, server->error_text, sizeof(server->error_text));
     if (server->accounts == NULL)
         return false;
     for (uint16_t i = 0; i < server->hasher_count; i++) {
-        server->hashers[i] = hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node);
+        server->hashers[i] =
+            hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node, server->licence_key, config->licence_salt);
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
@@ -238,6 +254,8 @@ static bool on_signal(struct source *source, uint64_t now_ns)
             continue;
         }
         server->stopping = true;
+        control_destroy(server->control);
+        server->control = NULL;
         tls_reload_stop(server->tls);
         LOG(INFO, "STOPPING", "signal=%u", info.ssi_signo);
         for (uint16_t i = 0; i <= server->shared.accounts_node; i++)
@@ -249,6 +267,10 @@ static bool on_signal(struct source *source, uint64_t now_ns)
 static void on_main_record(void *owner, const struct post_record *record)
 {
     struct server *server = owner;
+    if (record->kind == RECORD_REPORT) {
+        control_on_report(server->control, record);
+        return;
+    }
     CHECK(record->kind == RECORD_STOPPED);
     if (++server->shards_stopped < server->shared.shard_count)
         return;
@@ -256,6 +278,21 @@ static void on_main_record(void *owner, const struct post_record *record)
         if (i != server->shared.accounts_node)
             tell(server, i);
     node_stop(server->main_node);
+}
+
+// A wish: a relay that cannot be asked relays all the same.
+static void create_control(struct server *server)
+{
+    const struct shard_shared *shared = &server->shared;
+    char path[CONFIG_ADDRESS_MAX], error[128] = "the path is too long for a socket";
+    struct log_value path_text, error_text;
+    bool wanted = server->config->control != NULL || server->config->database != NULL;
+    if (control_path(server->config, path))
+        server->control = control_create(path, server->main_node, shared->shard_count, shared->accounts_node, error, sizeof(error));
+    else
+        snprintf(path, sizeof(path), "none");
+    if (server->control == NULL && wanted)
+        LOG(WARN, "CONTROL_OFF", "path=%s reason=%s", log_value(path, &path_text), log_value(error, &error_text));
 }
 
 static bool create_main(struct server *server)
@@ -267,6 +304,7 @@ static bool create_main(struct server *server)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); // before the threads start: they inherit it
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a file that may not grow is a failed write, as a full disk is
     server->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     server->signals.on_ready = on_signal;
     const struct node_owner owner = {.owner = server, .on_record = on_main_record};
@@ -385,6 +423,8 @@ static void destroy(struct server *server)
         hasher_destroy(server->hashers[i]);
     mail_destroy(server->mail);
     accounts_destroy(server->accounts);
+    licence_key_destroy(server->licence_key);
+    control_destroy(server->control);
     tls_reload_destroy(server->tls);
     if (server->main_node != NULL)
         node_destroy(server->main_node);
@@ -424,13 +464,14 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     bool made = choose_cpus(server);
     if (made) {
         fill_limits(server);
-        made = load_tls(server) && create_services(server) && create_main(server) && create_shards(server);
+        made = read_licence_key(server) && load_tls(server) && create_services(server) && create_main(server) && create_shards(server);
     }
     if (!made) {
         fprintf(stderr, "shardrelay: %s\n", server->error_text);
         destroy(server);
         return 1;
     }
+    create_control(server);
     if (server->tls != NULL)
         tls_reload_start(server->tls, server->main_node, server->shared.shard_count);
     start_threads(server);

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
+#include "net/report.h"
 #include "net/web/auth_room.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
@@ -431,6 +432,9 @@ static void on_record(void *owner, const struct post_record *record)
         return;
     case RECORD_ACCOUNT_ENDED:
         on_account_ended(shard, record->body);
+        return;
+    case RECORD_REPORT_ASK:
+        shard_report(shard, record);
         return;
     case RECORD_TLS_CONTEXT:
         on_tls_context(shard, record->body);

@@ -43,6 +43,16 @@ static int run_help(const struct options *options);
 static const struct command commands[] = {
     {"server", COMMAND_SERVER, "", 0, 0, "run the relay", run_server},
     {"adduser", COMMAND_ADDUSER, "EMAIL", 1, 1, "add a user who may log in at once", admin_adduser},
+    {"passwd", COMMAND_PASSWD, "EMAIL", 1, 1, "give a user another password; ends the user's sessions", admin_passwd},
+    {"blockuser", COMMAND_USER, "EMAIL", 1, 1, "keep a user out; ends the user's sessions", admin_blockuser},
+    {"unblockuser", COMMAND_USER, "EMAIL", 1, 1, "let a user in again", admin_unblockuser},
+    {"disablelicense", COMMAND_USER, "EMAIL", 1, 1, "keep out the license that a user used last; ends the user's sessions",
+     admin_disablelicense},
+    {"deluser", COMMAND_USER, "EMAIL", 1, 1, "delete a user with tokens and usage; ends the user's sessions", admin_deluser},
+    {"listusers", COMMAND_LISTUSERS, "", 0, 0, "list the users", admin_listusers},
+    {"sessions", COMMAND_SESSIONS, "", 0, 0, "list the connections of the server that runs on this database", admin_sessions},
+    {"metrics", COMMAND_METRICS, "", 0, 0, "print that server's counters in Prometheus' text format", admin_metrics},
+    {"backup", COMMAND_BACKUP, "FILE", 1, 1, "copy the database into a new file, also while the server runs", admin_backup},
     {"stats", COMMAND_STATS, "", 0, 0, "print the usage of users and addresses as JSON", admin_stats},
     {"help", COMMAND_HELP, "[COMMAND]", 0, 1, "tell about a command; \"options\": all options as a table in Markdown", run_help},
 };

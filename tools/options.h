@@ -13,6 +13,12 @@ enum command_bit {
     COMMAND_ADDUSER = 1 << 1,
     COMMAND_STATS = 1 << 2,
     COMMAND_HELP = 1 << 3,
+    COMMAND_USER = 1 << 4, // blockuser and others that take nothing but an e-mail address
+    COMMAND_PASSWD = 1 << 5,
+    COMMAND_LISTUSERS = 1 << 6,
+    COMMAND_BACKUP = 1 << 7,
+    COMMAND_SESSIONS = 1 << 8,
+    COMMAND_METRICS = 1 << 9,
     COMMAND_ANY = 0xffff,
 };
 
@@ -63,6 +69,7 @@ struct options {
     const char *config_file;
     bool check_config;
     bool password_stdin;
+    bool json, table;
     uint32_t days;
     const struct command *command; // NULL: none was named
     const char *arguments[OPTIONS_ARGUMENTS_MAX];

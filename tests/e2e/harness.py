@@ -70,6 +70,7 @@ class Server:
         self.with_database = database
         self.shards = shards or SHARDS
         self.process = None
+        self.prefix = []  # a program that starts it, as setpriv
         self.first_user = database and first_user
 
     def command(self, *arguments, text=None):
@@ -89,7 +90,7 @@ class Server:
         if self.first_user:
             self.add_user("first@example.com", PASSWORD)
             self.first_user = False
-        argv = [self.program] + (["-d", self.database] if self.with_database else [])
+        argv = self.prefix + [self.program] + (["-d", self.database] if self.with_database else [])
         argv += ["server", "-a", "127.0.0.1", "-p", str(self.port), "--shards", self.shards] + self.options
         with open(os.path.join(self.directory, "stderr"), "ab") as stderr:
             self.process = subprocess.Popen(argv, env=self.env, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
