@@ -127,6 +127,7 @@ static void wait_for(struct rig *rig, const uint32_t *counter, uint32_t wanted)
     while (*counter < wanted) {
         if (post_drain(rig->post, NODE_SHARD, 1000, on_record, rig) > 0)
             continue;
+        post_flush(rig->post, NODE_SHARD);
         if (post_sleep(rig->post, NODE_SHARD)) {
             CHECK(poll(&wake, 1, DEADLINE_MS) == 1);
             uint64_t signals;

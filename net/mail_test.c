@@ -93,6 +93,7 @@ static void wait_for_answers(struct rig *rig, uint32_t wanted)
     while (rig->answer_count < wanted) {
         if (post_drain(rig->post, NODE_ACCOUNTS, 1000, on_record, rig) > 0)
             continue;
+        post_flush(rig->post, NODE_ACCOUNTS);
         if (post_sleep(rig->post, NODE_ACCOUNTS)) {
             CHECK(poll(&wake, 1, DEADLINE_MS) == 1);
             uint64_t signals;

@@ -1,5 +1,5 @@
-// Rings under watch (linked in by --wrap): whatever is pushed is remembered by a hash of its bytes, which must be the same when it is popped.
-// So whoever writes to a parcel after giving it away is caught, as ThreadSanitizer would.
+// Rings under watch (linked in by --wrap): whatever is pushed is remembered by a hash of its bytes, which must be the same when it is
+// popped. So whoever writes to a parcel after giving it away is caught, as ThreadSanitizer would.
 #include <malloc.h>
 #include <stdlib.h>
 
