@@ -47,7 +47,7 @@ struct slot {
 struct mail {
     struct post *post;
     struct mail_config config;
-    char way[128];
+    char way[160];
     char sender[MAIL_FROM_MAX];
     CURLM *multi;
     struct curl_slist *headers;
@@ -194,7 +194,7 @@ static void end_letter(struct slot *slot, bool sent)
     else
         mail->waiting--;
     drop_transfer(slot);
-    explicit_bzero(&slot->letter, sizeof(slot->letter));
+    slot->letter = (struct mail_letter){0};
     slot->state = SLOT_FREE;
 }
 

@@ -39,6 +39,7 @@ enum option_place {
     PLACE_ALL = 0,
     PLACE_COMMAND_LINE = 1, // not in the environment or the config file: it says what to do now, or where the config file is
     PLACE_SECRET = 2,       // not on the command line, where everyone can read it
+    PLACE_MASKED = 3,       // everywhere, but never shown: it may hold a password
 };
 
 struct option_row {

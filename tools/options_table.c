@@ -78,7 +78,7 @@ const struct option_row option_rows[] = {
      "the address that people open, as https://relay.example.com; letters link to it"},
     {"mail-from", 0, "ADDR", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(mail_from),
      "who letters come from, as relay@example.com or \"Relay <relay@example.com>\"; by Postmark without it as the original's"},
-    {"smtp-url", 0, "URL", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(smtp_url),
+    {"smtp-url", 0, "URL", NULL, NULL, OPTION_TEXT, PLACE_MASKED, COMMAND_SERVER, 0, 0, CONFIG(smtp_url),
      "mail by this server: smtps://[USER:PASSWORD@]HOST[:PORT], or smtp:// with STARTTLS if it has a password"},
     {"postmark-key", 0, "KEY", NULL, "POSTMARK_API_KEY", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(postmark_key),
      "mail by Postmark with this server token"},

@@ -447,6 +447,11 @@ class LogTest(SignupTest):
             self.assertEqual(done.returncode, 1, options)
             self.assertIn(word, done.stderr)
 
+    def test_passwords_are_not_shown(self):
+        """--check-config shows neither the Postmark key nor the SMTP password."""
+        done = self.server.command("server", "--smtp-url", "smtps://me:hidden@x", "--check-config")
+        self.assertEqual((done.returncode, json.loads(done.stdout)["smtp_url"]), (0, "********"))
+
 
 class PageTest(RelayTest):
     def test_page_and_assets(self):
