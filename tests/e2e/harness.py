@@ -15,9 +15,11 @@ import unittest
 
 import wsclient
 from buckets import Device
+from certificates import Authority
 
 BIN = os.environ.get("E2E_BIN", "")
 SHARDS = os.environ.get("E2E_SHARDS", "2")
+OVER_TLS = os.environ.get("E2E_TLS") == "1"  # every relay and every client of the suite speaks TLS
 TEST_LIMIT_S = 120
 PASSWORD = "correct:horse battery"
 COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error|check failed")
@@ -91,11 +93,20 @@ class Server:
             self.add_user("first@example.com", PASSWORD)
             self.first_user = False
         argv = self.prefix + [self.program] + (["-d", self.database] if self.with_database else [])
-        argv += ["server", "-a", "127.0.0.1", "-p", str(self.port), "--shards", self.shards] + self.options
+        argv += ["server"] + self.listener() + ["--shards", self.shards] + self.options
         with open(os.path.join(self.directory, "stderr"), "ab") as stderr:
             self.process = subprocess.Popen(argv, env=self.env, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
         wait_for(f"the relay to listen\n{self.stderr()}", self.listens)
         return self
+
+    def listener(self):
+        if not OVER_TLS:
+            return ["-a", "127.0.0.1", "-p", str(self.port)]
+        authority = Authority(os.path.join(self.directory, "authority"))
+        certificate, key = authority.issue("relay")
+        self.root = authority.path("root.pem")
+        wsclient.Wire.tls = authority.context()
+        return ["--listen", f"tls:127.0.0.1:{self.port}", "--tls-cert", certificate, "--tls-key", key]
 
     def listens(self):
         assert self.process.poll() is None, f"ended at start with {self.process.returncode}:\n{self.stderr()}"
