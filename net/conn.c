@@ -46,13 +46,14 @@ static void reset(struct conn *conn, struct shard *shard)
     conn->source.fd = -1;
 }
 
-// No slot is left: one best effort to say so.
-static void refuse_full(struct shard *shard, int fd)
+// No slot is left: one best effort to say so, unless HTTP cannot be spoken at once.
+static void refuse_full(const struct listener *listener, int fd)
 {
+    struct shard *shard = listener->shard;
     static char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
     struct iovec iov = {.iov_base = answer, .iov_len = sizeof(answer) - 1};
     shard->metrics.refused_full++;
-    if (os_writev(fd, &iov, 1) < 0)
+    if (listener->ways == 0 && listener->room == NULL && os_writev(fd, &iov, 1) < 0)
         shard->metrics.accept_failed++;
     os_close(fd);
 }
@@ -62,7 +63,7 @@ void conn_accepted(const struct listener *listener, int fd, const struct net_add
     struct shard *shard = listener->shard;
     struct conn *conn = shard_take_slot(shard);
     if (conn == NULL) {
-        refuse_full(shard, fd);
+        refuse_full(listener, fd);
         return;
     }
     CHECK(conn->phase == CONN_FREE);
@@ -597,7 +598,7 @@ void conn_left(struct conn *conn)
 
 void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes)
 {
-    if (conn->room->unseen)
+    if (conn->account == 0 || conn->room->unseen) // registering is nobody's usage
         return;
     conn->usage_sent_bytes += sent_bytes;
     conn->usage_recv_bytes += recv_bytes;

@@ -7,6 +7,7 @@
 #include "net/accounts.h"
 #include "net/outq.h"
 #include "net/room.h"
+#include "net/web/rpc.h"
 #include "net/ws.h"
 #include "shards/node.h"
 #include <sys/types.h>
@@ -23,6 +24,12 @@ struct buckets_state {
     bool waiting;          // `partial` is whole, and the router made it wait
     uint8_t stage;         // enum buckets_stage
     uint8_t challenge[CHALLENGE_BYTES];
+};
+
+// What the room of /v1/auth keeps.
+struct auth_state {
+    bool asked;          // the accounts node, which has not answered yet
+    char id[RPC_ID_MAX]; // of the request in hand
 };
 
 struct listener;
@@ -69,6 +76,7 @@ struct conn {
     uint64_t usage_sent_bytes, usage_recv_bytes; // not yet handed over
     union {
         struct buckets_state buckets;
+        struct auth_state auth;
         struct openrelay_state *openrelay; // net/openrelay/state.h
     } state;
 };

@@ -5,8 +5,8 @@
 #include <stdio.h>
 
 #include "net/deflate.h"
-#include "net/pages.h"
 #include "net/shard.h"
+#include "net/web/pages.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 
@@ -139,6 +139,8 @@ static const struct route *find_route(const struct shard_shared *shared, struct 
     for (size_t i = 0; i < shared->route_count; i++) {
         const struct route *route = &shared->routes[i];
         size_t len = strlen(route->path);
+        if (route->multi_user && !shared->multi_user)
+            continue;
         if (path.len < len || memcmp(path.ptr, route->path, len) != 0)
             continue;
         if (path.len == len || (route->below && path.ptr[len] == '/'))
@@ -159,7 +161,7 @@ static bool dispatch(struct conn *conn, const struct http_request *request)
         return false;
     }
     conn->route = find_route(shared, request->path);
-    if (conn->route == NULL && !page_find(request->path, shared->multi_user, shared->licences, &page))
+    if (conn->route == NULL && !page_find(request, shared->multi_user, shared->licences, &page))
         refuse(conn, request, 404, "");
     else if (request->method != HTTP_GET_ && (conn->route != NULL || request->method != HTTP_HEAD_))
         refuse(conn, request, 405, conn->route != NULL ? "Allow: GET\r\n" : "Allow: GET, HEAD\r\n");

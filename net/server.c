@@ -1,5 +1,5 @@
-// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then main. Everything is made by the main
-// thread before the others start and torn down by it after they have ended, so no start or end races with anything.
+// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then mail, then main. Everything is made by the
+// main thread before the others start and torn down by it after they have ended, so no start or end races with anything.
 #include "net/server.h"
 
 #include <errno.h>
@@ -13,10 +13,13 @@
 #include <unistd.h>
 
 #include "auth/auth.h"
+#include "net/control.h"
 #include "net/listen.h"
+#include "net/mail.h"
 #include "net/openrelay/queue.h"
 #include "net/shard.h"
 #include "net/tls_reload.h"
+#include "net/web/auth_room.h"
 #include "shards/base/check.h"
 #include "shards/cpus.h"
 #include "shards/log.h"
@@ -45,17 +48,21 @@ struct server {
     const struct server_config *config;
     struct shard_shared shared;
     struct accounts *accounts;
+    struct licence_key *licence_key; // NULL: licence logins are off
     struct queue *queue; // of OpenRelay; NULL: off
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
+    uint16_t mail_node;
+    struct mail *mail; // NULL: single-user mode
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
-    struct tls_reload *tls; // NULL: no listener has TLS
+    struct control *control; // NULL: none
+    struct tls_reload *tls;  // NULL: no listener has TLS
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
-    struct thread threads[SHARDS_MAX + HASHERS_MAX + 2];
+    struct thread threads[SHARDS_MAX + HASHERS_MAX + 3]; // accounts, queue, mail
     size_t thread_count;
     uint32_t listeners_open;
     char error_text[512];
@@ -131,6 +138,31 @@ static bool create_queue(struct server *server)
     return server->queue != NULL;
 }
 
+static bool read_licence_key(struct server *server)
+{
+    const char *pem = server->config->licence_key;
+    if (pem == NULL || pem[0] == '\0' || server->config->database == NULL)
+        return true;
+    server->licence_key = licence_key_create(pem);
+    return server->licence_key != NULL || fail(server, "AUTH_LICENSE_PUBKEY is no RSA public key of 1024 bits or more in PEM");
+}
+
+static bool create_mail(struct server *server)
+{
+    const struct server_config *config = server->config;
+    const struct mail_config mail = {
+        .postmark_key = config->postmark_key,
+        .postmark_url = config->postmark_url,
+        .smtp_url = config->smtp_url,
+        .from = config->mail_from,
+        .public_url = config->public_url,
+        .node = server->mail_node,
+        .accounts_node = server->shared.accounts_node,
+    };
+    server->mail = mail_create(server->shared.post, &mail, server->error_text, sizeof(server->error_text));
+    return server->mail != NULL;
+}
+
 static bool create_services(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -138,10 +170,12 @@ static bool create_services(struct server *server)
     unsigned wanted = config->hash_threads > 0 ? config->hash_threads : (server->cpus.count + 3u) / 4;
     server->hasher_count = (uint16_t)(wanted < HASHERS_MAX ? wanted : HASHERS_MAX);
     shared->accounts_node = shared->shard_count;
-    shared->queue_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    shared->queue_node = (uint16_t)(server->mail_node + 1);
     shared->main_node = (uint16_t)(shared->queue_node + (config->openrelay.enabled ? 1 : 0));
     shared->openrelay = config->openrelay.enabled ? &config->openrelay : NULL;
     shared->multi_user = config->database != NULL;
+    shared->licences = server->licence_key != NULL;
     hash_secret_create(&shared->secret);
     shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
     if (shared->post == NULL)
@@ -154,11 +188,14 @@ static bool create_services(struct server *server)
         .shard_count = shared->shard_count,
         .hash_node_first = (uint16_t)(shared->accounts_node + 1),
         .hash_node_count = server->hasher_count,
+        .mail_node = server->mail_node,
         .hash_queue_max = HASH_QUEUE_MAX,
         .remember_s = (uint32_t)(config->remember_ns / SECOND_NS),
         .failures_burst = FAILURES_BURST,
         .failures_refill_s = FAILURES_REFILL_S,
         .store_interval_s = (uint32_t)((config->store_interval_ns + SECOND_NS - 1) / SECOND_NS),
+        .keep_days = config->keep_stats_days,
+        .licences = shared->licences,
     };
     if (config->openrelay.only && !config->openrelay.basic) { // nobody logs in
         accounts.single_user = "nobody";
@@ -168,11 +205,12 @@ static bool create_services(struct server *server)
     if (server->accounts == NULL)
         return false;
     for (uint16_t i = 0; i < server->hasher_count; i++) {
-        server->hashers[i] = hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node);
+        server->hashers[i] =
+            hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node, server->licence_key, config->licence_salt);
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
-    return create_queue(server);
+    return (config->database == NULL || create_mail(server)) && create_queue(server);
 }
 
 static bool load_tls(struct server *server)
@@ -235,6 +273,8 @@ static bool on_signal(struct source *source, uint64_t now_ns)
             continue;
         }
         server->stopping = true;
+        control_destroy(server->control);
+        server->control = NULL;
         tls_reload_stop(server->tls);
         LOG(INFO, "STOPPING", "signal=%u", info.ssi_signo);
         for (uint16_t i = 0; i <= server->shared.accounts_node; i++)
@@ -248,13 +288,32 @@ static bool on_signal(struct source *source, uint64_t now_ns)
 static void on_main_record(void *owner, const struct post_record *record)
 {
     struct server *server = owner;
+    if (record->kind == RECORD_REPORT) {
+        control_on_report(server->control, record);
+        return;
+    }
     CHECK(record->kind == RECORD_STOPPED);
     if (++server->shards_stopped < server->shared.shard_count)
         return;
-    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes: nobody needs you any more
+    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes and mail: nobody needs you any more
         if (i != server->shared.accounts_node && i != server->shared.queue_node)
             tell(server, i);
     node_stop(server->main_node);
+}
+
+// A wish: a relay that cannot be asked relays all the same.
+static void create_control(struct server *server)
+{
+    const struct shard_shared *shared = &server->shared;
+    char path[CONFIG_ADDRESS_MAX], error[128] = "the path is too long for a socket";
+    struct log_value path_text, error_text;
+    bool wanted = server->config->control != NULL || server->config->database != NULL;
+    if (control_path(server->config, path))
+        server->control = control_create(path, server->main_node, shared->shard_count, shared->accounts_node, error, sizeof(error));
+    else
+        snprintf(path, sizeof(path), "none");
+    if (server->control == NULL && wanted)
+        LOG(WARN, "CONTROL_OFF", "path=%s reason=%s", log_value(path, &path_text), log_value(error, &error_text));
 }
 
 static bool create_main(struct server *server)
@@ -266,6 +325,7 @@ static bool create_main(struct server *server)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); // before the threads start: they inherit it
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a file that may not grow is a failed write, as a full disk is
     server->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     server->signals.on_ready = on_signal;
     const struct node_owner owner = {.owner = server, .on_record = on_main_record};
@@ -310,6 +370,14 @@ static void *hasher_thread(void *argument)
     return NULL;
 }
 
+static void *mail_thread(void *argument)
+{
+    struct thread *thread = argument;
+    log_node(thread->server->mail_node);
+    mail_run(thread->server->mail);
+    return NULL;
+}
+
 static void start(struct server *server, void *(*run)(void *), uint16_t index, int cpu, const char *name)
 {
     struct thread *thread = &server->threads[server->thread_count++];
@@ -332,6 +400,8 @@ static void start_threads(struct server *server)
         start(server, queue_thread, 0, -1, "queue");
     for (uint16_t i = 0; i < server->hasher_count; i++)
         start(server, hasher_thread, i, -1, "hasher");
+    if (server->mail != NULL)
+        start(server, mail_thread, 0, -1, "mail");
     for (uint16_t i = 0; i < server->shared.shard_count; i++) {
         snprintf(name, sizeof(name), "shard%u", (unsigned)i);
         start(server, shard_thread, i, cpu_of(server, i), name);
@@ -363,6 +433,8 @@ static void print_plan(const struct server *server)
     }
     printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
            limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
+    if (server->mail != NULL)
+        printf("  mail: %s\n", mail_way(server->mail));
     printf("ready\n");
     fflush(stdout);
 }
@@ -383,8 +455,11 @@ static void destroy(struct server *server)
         shard_destroy(server->shards[i]);
     for (uint16_t i = 0; i < server->hasher_count; i++)
         hasher_destroy(server->hashers[i]);
+    mail_destroy(server->mail);
     accounts_destroy(server->accounts);
     queue_destroy(server->queue);
+    licence_key_destroy(server->licence_key);
+    control_destroy(server->control);
     tls_reload_destroy(server->tls);
     if (server->main_node != NULL)
         node_destroy(server->main_node);
@@ -399,10 +474,12 @@ static void destroy(struct server *server)
 
 int server_run(const struct server_config *config)
 {
-    struct route routes[2];
+    struct route routes[3];
     size_t count = 0;
-    if (!config->openrelay.only)
+    if (!config->openrelay.only) {
         routes[count++] = (struct route){.path = "/v1/relay", .login = true, .room = &buckets_room};
+        routes[count++] = (struct route){.path = "/v1/auth", .multi_user = true, .room = &auth_room};
+    }
     if (config->openrelay.enabled)
         routes[count++] = (struct route){.path = "/relay", .below = true, .login = config->openrelay.basic, .room = &openrelay_room};
     return server_run_routes(config, routes, count);
@@ -428,13 +505,14 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     bool made = choose_cpus(server);
     if (made) {
         fill_limits(server);
-        made = load_tls(server) && create_services(server) && create_main(server) && create_shards(server);
+        made = read_licence_key(server) && load_tls(server) && create_services(server) && create_main(server) && create_shards(server);
     }
     if (!made) {
         fprintf(stderr, "shardrelay: %s\n", server->error_text);
         destroy(server);
         return 1;
     }
+    create_control(server);
     if (server->tls != NULL)
         tls_reload_start(server->tls, server->main_node, server->shared.shard_count);
     start_threads(server);

@@ -12,7 +12,7 @@
 #include "shards/node.h"
 #include "shards/pool.h"
 
-#define SHARD_READ_BYTES 131072 // one read at most
+#define SHARD_READ_BYTES 262144 // one read at most
 #define SHARD_SCRATCH_BYTES (1u << 20)
 #define SHARD_READ_BUFFER_BYTES (SHARD_READ_BYTES + 4096)
 #define SHARD_LISTENERS_MAX 64

@@ -1,7 +1,7 @@
 // OpenRelay's part of a shard (protocols/openrelay.md): pages, the month's bytes, and what comes from the queue node.
 // Thread: the shard's.
 #pragma once
-#include "net/pages.h"
+#include "net/web/pages.h"
 #include "shards/post.h"
 
 struct shard;

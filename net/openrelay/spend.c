@@ -81,8 +81,11 @@ bool openrelay_page(const struct shard *shard, const struct http_request *reques
         page.body = bytes_text(text);
     } else if (is_below(request->path, "/relay") && request->method != HTTP_GET_) {
         page.status = 405;
-        page.extra = "Allow: GET\r\n";
+        snprintf(page.extra, sizeof(page.extra), "Allow: GET\r\n");
         page.body = bytes_text("HTTP method not allowed");
+    } else if (config->only && !is_below(request->path, "/relay")) {
+        page.status = 404;
+        page.type = NULL;
     } else {
         return false;
     }
