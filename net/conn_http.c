@@ -154,10 +154,10 @@ static bool dispatch(struct conn *conn, const struct http_request *request)
 {
     const struct shard_shared *shared = conn->shard->shared;
     struct page page;
-    char text[OPENRELAY_PAGE_MAX];
+    struct openrelay_page own;
     conn_find_client(conn, request);
-    if (openrelay_page(conn->shard, request, text, &page)) {
-        answer(conn, request, page.status, page.extra, page.type, page.body);
+    if (openrelay_page(conn->shard, request, &own)) {
+        answer(conn, request, own.status, own.extra, own.type, bytes_text(own.text));
         return false;
     }
     conn->route = find_route(shared, request->path);

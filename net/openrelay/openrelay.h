@@ -1,7 +1,6 @@
 // OpenRelay's part of a shard (protocols/openrelay.md): pages, the month's bytes, and what comes from the queue node.
 // Thread: the shard's.
 #pragma once
-#include "net/web/pages.h"
 #include "shards/post.h"
 
 struct shard;
@@ -15,8 +14,15 @@ struct openrelay_month {
 };
 
 #define OPENRELAY_PAGE_MAX 96
-// The answer to a request for one of OpenRelay's resources, when OpenRelay is on; `text` holds its body. False: not its business.
-bool openrelay_page(const struct shard *shard, const struct http_request *request, char text[OPENRELAY_PAGE_MAX], struct page *ret_page);
+struct openrelay_page {
+    unsigned status;
+    const char *extra; // header lines
+    const char *type;  // NULL: none
+    char text[OPENRELAY_PAGE_MAX];
+};
+
+// The answer to a request for one of OpenRelay's resources, when OpenRelay is on. False: not its business.
+bool openrelay_page(const struct shard *shard, const struct http_request *request, struct openrelay_page *ret_page);
 
 void openrelay_on_record(struct shard *shard, const struct post_record *record); // RECORD_QUEUE_*
 void openrelay_on_time(struct shard *shard); // every few seconds and at the end: tells the month's bytes

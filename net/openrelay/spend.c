@@ -66,23 +66,22 @@ static bool is_below(struct bytes path, const char *first)
     return path.len >= len && memcmp(path.ptr, first, len) == 0 && (path.len == len || path.ptr[len] == '/');
 }
 
-bool openrelay_page(const struct shard *shard, const struct http_request *request, char text[OPENRELAY_PAGE_MAX], struct page *ret_page)
+bool openrelay_page(const struct shard *shard, const struct http_request *request, struct openrelay_page *ret_page)
 {
     const struct openrelay_config *config = shard->shared->openrelay;
-    struct page page = {.status = 200, .extra = "", .type = "text/plain; charset=utf-8"};
+    struct openrelay_page page = {.status = 200, .extra = "", .type = "text/plain; charset=utf-8"};
     if (config == NULL)
         return false;
     if (is_below(request->path, "/health")) {
-        page.body = bytes_text("OK");
+        snprintf(page.text, sizeof(page.text), "OK");
     } else if (is_below(request->path, "/bandwidth-status")) {
         double bytes = (double)month_bytes(shard);
-        snprintf(text, OPENRELAY_PAGE_MAX, "Bandwidth Usage: %.2f TB / %.2f TB (%.2f%%)", bytes / TB, (double)config->month_bytes / TB,
+        snprintf(page.text, sizeof(page.text), "Bandwidth Usage: %.2f TB / %.2f TB (%.2f%%)", bytes / TB, (double)config->month_bytes / TB,
                  bytes / (double)config->month_bytes * 100);
-        page.body = bytes_text(text);
     } else if (is_below(request->path, "/relay") && request->method != HTTP_GET_) {
         page.status = 405;
-        snprintf(page.extra, sizeof(page.extra), "Allow: GET\r\n");
-        page.body = bytes_text("HTTP method not allowed");
+        page.extra = "Allow: GET\r\n";
+        snprintf(page.text, sizeof(page.text), "HTTP method not allowed");
     } else if (config->only && !is_below(request->path, "/relay")) {
         page.status = 404;
         page.type = NULL;

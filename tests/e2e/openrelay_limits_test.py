@@ -178,8 +178,8 @@ class OlderClientTest(OpenRelayTest):
         for at in range(0, len(text), 16384):
             device.ws.send(text[at:at + 16384], opcode=TEXT if at == 0 else 0, fin=at + 16384 >= len(text))
         received = {**payload, "signature": None, "hardware_id": device.id}
-        order = ["recipient_id", "sender_id", "encrypted_data", "message_id", "timestamp", "ttl", "signature", "hardware_id", "content_type",
-                 "size_bytes"]
+        order = ["recipient_id", "sender_id", "encrypted_data", "message_id", "timestamp", "ttl", "signature", "hardware_id"]
+        order += ["content_type", "size_bytes"]
         return dump("Receive", {key: received[key] for key in order}), ack(payload["message_id"]), payload["message_id"]
 
     def test_session(self):
@@ -187,7 +187,8 @@ class OlderClientTest(OpenRelayTest):
         laptop, phone = self.both()
         for kind, rest in (("AuthRequest", {"public_key": "p", "challenge": "c"}),
                            ("AuthResponse", {"challenge_response": "r", "challenge": "d"}),
-                           ("AuthVerify", {"challenge_response": "s"}), ("AuthSuccess", {"trusted": True})):
+                           ("AuthVerify", {"challenge_response": "s"}),
+                           ("AuthSuccess", {"trusted": True})):
             laptop.say(kind, {"device_id": phone.id, **rest, "hardware_id": laptop.id})
             got = phone.read()
             self.assertIn(f'"device_id":"{laptop.id}"', got)
