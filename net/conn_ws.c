@@ -66,6 +66,11 @@ static size_t compress(struct conn *conn, const struct bytes parts[3], size_t to
     return deflate_message(shard->deflate, conn->deflate_bits, bytes_of(shard->scratch, total), shard->deflated, SHARD_SCRATCH_BYTES);
 }
 
+size_t conn_control_queued(const struct conn *conn)
+{
+    return conn->out.bytes > conn->data_queued ? conn->out.bytes - conn->data_queued : 0;
+}
+
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data)
 {
     struct shard *shard = conn->shard;
@@ -73,7 +78,7 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
         return false;
     const struct bytes parts[3] = {head, payload, tail};
     size_t total = head.len + payload.len + tail.len;
-    if (!is_data && conn->control_queued + total > shard->shared->limits.control_bytes_max) {
+    if (!is_data && conn_control_queued(conn) + total > shard->shared->limits.control_bytes_max) {
         conn_close(conn, ERROR_SLOW_CONSUMER);
         return false;
     }
@@ -87,12 +92,10 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
     }
     if (!sent)
         return false;
-    if (is_data) {
+    if (is_data)
         conn->data_queued += router_queue_bytes(payload.len);
-    } else {
-        conn->control_queued += total;
+    else
         shard->metrics.events_out++;
-    }
     conn_count_usage(conn, 0, total);
     return true;
 }
