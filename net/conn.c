@@ -12,7 +12,7 @@
 #include "shards/os.h"
 
 #define HELD_JOIN_MAX 4096 // held input up to this size is joined with the next read; more is worked off where it lies
-_Static_assert(HELD_JOIN_MAX + SHARD_READ_BYTES <= SHARD_READ_BUFFER_BYTES, "a read fits behind what was held");
+_Static_assert(HELD_JOIN_MAX <= SHARD_READ_BUFFER_BYTES - SHARD_READ_BYTES, "a read fits behind what was held");
 
 static bool on_ready(struct source *source, uint64_t now_ns);
 static void on_time(struct timer *timer, uint64_t now_ns);
@@ -220,7 +220,8 @@ static bool read_turn(struct conn *conn)
     uint8_t *buffer = shard->read_buffer;
     size_t have = 0;
     if (conn->held != NULL) {
-        have = conn->held->end - conn->held->start;
+        have = conn->held->end - conn->held->start; // HELD_JOIN_MAX, or an unfinished request head
+        CHECK(have <= SHARD_READ_BUFFER_BYTES - SHARD_READ_BYTES);
         memcpy(buffer, conn->held->data + conn->held->start, have);
         pool_give(shard->pool, conn->held);
         conn->held = NULL;
@@ -321,8 +322,8 @@ static void account_written(struct conn *conn)
     size_t data_left = conn->data_queued < conn->out.bytes ? conn->data_queued : conn->out.bytes;
     size_t written = conn->data_queued - data_left;
     conn->data_queued = data_left;
-    if (conn->control_queued > conn->out.bytes)
-        conn->control_queued = conn->out.bytes;
+    if (conn->paced_queued > conn->out.bytes)
+        conn->paced_queued = conn->out.bytes;
     if (written > 0 && conn->phase == CONN_OPEN && conn->entered)
         router_written(conn->shard->router, conn->slot, written, &conn->shard->effects);
 }
@@ -569,7 +570,7 @@ void conn_drop(struct conn *conn, enum error why)
     pool_give(shard->pool, conn->held);
     pool_give(shard->pool, conn->message);
     conn->held = conn->message = NULL;
-    conn->data_queued = conn->control_queued = 0;
+    conn->data_queued = 0;
     shard_usage_now(shard, conn);
     if (conn->released)
         free_slot(conn);
@@ -584,6 +585,7 @@ void conn_released(struct conn *conn)
     } else if (conn->phase == CONN_OPEN) { // conn_leave: the slot's next session has a generation of its own
         conn->entered = conn->leaving = false;
         conn->generation++;
+        conn->paced_queued += conn->data_queued;
         conn->data_queued = 0;
         conn->next_leaving = conn->shard->left;
         conn->shard->left = conn;

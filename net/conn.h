@@ -66,7 +66,7 @@ struct conn {
     uint8_t message_opcode;
     struct outq out;
     size_t data_queued;     // of EFFECT_DATA (router_queue_bytes), not yet told to the router as written
-    size_t control_queued;  // event bytes in `out`
+    size_t paced_queued;    // of conn_send_paced
     uint64_t written_bytes; // that the socket took
     struct ws_decoder ws;
     uint64_t last_input_ns, stalled_ns, deadline_ns; // deadline: of the phase or the room; 0: none
@@ -97,6 +97,8 @@ void conn_close(struct conn *conn, enum error why);
 void conn_wait(struct conn *conn);
 // Input must wait until what is queued has been written: for rooms whose answers are not bounded by the router's credit.
 void conn_wait_flushed(struct conn *conn);
+// Bytes in the output queue that are not data: events, answers, pongs. Never more than there are (what has left counts as these first).
+size_t conn_control_queued(const struct conn *conn);
 // Sends one WebSocket message made of three pieces. is_data: counts as data for flow control (payload_bytes of it), else as control.
 // False: the connection was closed instead (limits).
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data);

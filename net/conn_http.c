@@ -12,6 +12,13 @@
 
 #define PIPELINE_BYTES_MAX 65536 // answers queued on one connection before it is closed instead of kept alive
 #define ANSWER_BYTES_MAX 65536
+#define EXTRA_BYTES_MAX 2048
+
+// With every answer: what it says it is, it is; nobody else's page may show or read it. Pages bring a policy that allows what they need.
+#define SAFE_HEADERS                                                                                                                       \
+    "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nReferrer-Policy: no-referrer\r\n"                                         \
+    "Cross-Origin-Resource-Policy: same-origin\r\n"
+#define STRICT_POLICY "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
 
 static void answer(struct conn *conn, const struct http_request *request, unsigned status, const char *extra, const char *type,
                    struct bytes body)
@@ -20,7 +27,11 @@ static void answer(struct conn *conn, const struct http_request *request, unsign
     bool keep = request != NULL && request->keep_alive && request->content_length == 0 && conn->out.bytes < PIPELINE_BYTES_MAX;
     keep = keep && (status < 400 || status == 404 || status == 405) && !shard->stopping;
     bool head_only = request != NULL && request->method == HTTP_HEAD_;
-    size_t len = http_response(shard->scratch, ANSWER_BYTES_MAX, os_wall_s(), status, extra, type, body, keep, head_only);
+    char lines[EXTRA_BYTES_MAX];
+    const char *policy = strstr(extra, "Content-Security-Policy:") == NULL ? STRICT_POLICY : "";
+    int lines_len = snprintf(lines, sizeof(lines), "%s" SAFE_HEADERS "%s", extra, policy);
+    CHECK(lines_len > 0 && (size_t)lines_len < sizeof(lines));
+    size_t len = http_response(shard->scratch, ANSWER_BYTES_MAX, os_wall_s(), status, lines, type, body, keep, head_only);
     CHECK(len > 0);
     shard->metrics.http_requests++;
     if (!conn_write(conn, bytes_of(shard->scratch, len)))

@@ -66,6 +66,12 @@ static size_t compress(struct conn *conn, const struct bytes parts[3], size_t to
     return deflate_message(shard->deflate, conn->deflate_bits, bytes_of(shard->scratch, total), shard->deflated, SHARD_SCRATCH_BYTES);
 }
 
+size_t conn_control_queued(const struct conn *conn)
+{
+    size_t others = conn->data_queued + conn->paced_queued;
+    return conn->out.bytes > others ? conn->out.bytes - others : 0;
+}
+
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data)
 {
     struct shard *shard = conn->shard;
@@ -73,7 +79,7 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
         return false;
     const struct bytes parts[3] = {head, payload, tail};
     size_t total = head.len + payload.len + tail.len;
-    if (!is_data && conn->control_queued + total > shard->shared->limits.control_bytes_max) {
+    if (!is_data && conn_control_queued(conn) + total > shard->shared->limits.control_bytes_max) {
         conn_close(conn, ERROR_SLOW_CONSUMER);
         return false;
     }
@@ -87,12 +93,10 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
     }
     if (!sent)
         return false;
-    if (is_data) {
+    if (is_data)
         conn->data_queued += router_queue_bytes(payload.len);
-    } else {
-        conn->control_queued += total;
+    else
         shard->metrics.events_out++;
-    }
     conn_count_usage(conn, 0, total);
     return true;
 }
@@ -101,6 +105,7 @@ bool conn_send_paced(struct conn *conn, struct bytes text)
 {
     if (conn->phase != CONN_OPEN || !send_frame(conn, WS_TEXT, /* rsv1= */ false, &text, 1))
         return false;
+    conn->paced_queued += text.len;
     conn_count_usage(conn, 0, text.len);
     return true;
 }

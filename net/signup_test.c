@@ -101,6 +101,7 @@ static void wait_for(struct rig *rig, uint16_t node, const size_t *counter, size
     while (*counter < wanted) {
         if (post_drain(rig->post, node, 1000, on_record, rig) > 0)
             continue;
+        post_flush(rig->post, node);
         if (post_sleep(rig->post, node)) {
             CHECK(poll(&wake, 1, DEADLINE_MS) == 1);
             uint64_t signals;

@@ -235,7 +235,7 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
             openrelay_error(conn, "Invalid message format", 400);
         openrelay_message_fini(&message);
     }
-    if (conn->phase == CONN_OPEN && conn->control_queued > REPLIES_BYTES_MAX)
+    if (conn->phase == CONN_OPEN && conn_control_queued(conn) > REPLIES_BYTES_MAX)
         conn_wait_flushed(conn);
     return len;
 }

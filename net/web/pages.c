@@ -10,7 +10,7 @@
 #define POLICY                                                                                                                             \
     "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "               \
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'\r\n"                                  \
-    "Cross-Origin-Opener-Policy: same-origin\r\nReferrer-Policy: no-referrer\r\n"
+    "Cross-Origin-Opener-Policy: same-origin\r\n"
 
 static void set_extra(struct page *page, const char *text)
 {
@@ -46,8 +46,7 @@ static void answer_asset(const struct http_request *request, const struct asset 
         page->type = NULL;
         page->body = bytes_of(NULL, 0);
     }
-    int len = snprintf(page->extra, sizeof(page->extra),
-                       "ETag: %s\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n%s%s",
+    int len = snprintf(page->extra, sizeof(page->extra), "ETag: %s\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\n%s%s",
                        asset->etag, gzip && page->status == 200 ? "Content-Encoding: gzip\r\n" : "", POLICY);
     CHECK(len > 0 && (size_t)len < sizeof(page->extra));
 }
@@ -67,7 +66,7 @@ bool page_find(const struct http_request *request, bool multi_user, bool licence
         ret_page->body = bytes_text("OK");
     } else if (bytes_equal(path, bytes_text("/v1/status"))) { // the page's status line
         ret_page->type = "application/json";
-        set_extra(ret_page, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+        set_extra(ret_page, "Cache-Control: no-store\r\n");
         ret_page->body = bytes_text("{\"status\":\"up\",\"version\":\"" SHARDRELAY_VERSION "\"}");
     } else if (bytes_equal(path, bytes_text("/versions"))) {
         ret_page->type = "application/json";

@@ -1,4 +1,4 @@
-"""Who the client is: fields of trusted proxies, PROXY heads, and what others claim. The relay's statistics show which address it believes."""
+"""Who the client is: fields of trusted proxies, PROXY heads, and what others claim. Statistics show which address the relay believes."""
 import os
 import shutil
 import ssl
@@ -103,7 +103,8 @@ class ProxiesTest(RelayTest):
 
     def test_client_may_not_name_itself_behind_a_head(self):
         """The client that a PROXY head names is not a trusted proxy: its fields count nothing."""
-        self.use(self.secure_port, source=PROXY, tls=self.context, before_tls=v2_head("198.51.100.9"), headers=[("X-Real-IP", "192.0.2.88")])
+        self.use(self.secure_port, source=PROXY, tls=self.context, before_tls=v2_head("198.51.100.9"),
+                 headers=[("X-Real-IP", "192.0.2.88")])
         self.believed("198.51.100.9")
         self.never_believed("192.0.2.88")
 
@@ -132,13 +133,14 @@ class ProxiesTest(RelayTest):
     def test_bad_heads(self):
         """No head, a malformed one, half of one, one from who is not trusted: the connection ends, without a word."""
         request = request_head("/health")
-        for data in (request, b"PROXY TCP4 1.2.3.4\r\n" + request, b"PROXY NONSENSE\r\n" + request, V2_SIGNATURE + b"\x31\x11\0\0" + request,
-                     b"PROXY TCP4 192.0.2.7 127", V2_SIGNATURE, b""):
+        for data in (request, b"PROXY TCP4 1.2.3.4\r\n" + request, b"PROXY NONSENSE\r\n" + request,
+                     V2_SIGNATURE + b"\x31\x11\0\0" + request, b"PROXY TCP4 192.0.2.7 127", V2_SIGNATURE, b""):
             for port in (self.proxy_port, self.secure_port):
                 with self.subTest(data=data, port=port):
                     self.assertEqual(self.raw(port, data), b"")
         self.assertEqual(self.raw(self.proxy_port, b"PROXY UNKNOWN\r\n" + request, source="127.9.9.9"), b"")
-        self.assertIn(b"200 OK", self.raw(self.proxy_port, b"PROXY UNKNOWN\r\n" + request_head("/health", headers=[("Connection", "close")])))
+        request = request_head("/health", headers=[("Connection", "close")])
+        self.assertIn(b"200 OK", self.raw(self.proxy_port, b"PROXY UNKNOWN\r\n" + request))
 
     def test_head_in_pieces_behind_which_tls_begins(self):
         """The PROXY head and the first TLS record, cut anywhere."""
