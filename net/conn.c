@@ -249,7 +249,8 @@ static bool read_turn(struct conn *conn)
 
 static bool may_read(const struct conn *conn)
 {
-    return !conn->waiting && (conn->phase == CONN_HEAD || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING);
+    bool stopping = conn->shard->stopping && conn->phase == CONN_OPEN;
+    return !conn->waiting && !stopping && (conn->phase == CONN_HEAD || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING);
 }
 
 static bool on_ready(struct source *source, uint64_t now_ns)
@@ -334,6 +335,9 @@ static void finish_closing(struct conn *conn)
     if ((conn->read_ended || conn->close_received) && !conn->write_ended) {
         conn->write_ended = true;
         conn_transport_end(conn);
+        uint64_t end_ns = node_now_ns(conn->shard->node) + conn->shard->shared->limits.close_timeout_ns;
+        conn->deadline_ns = conn->deadline_ns < end_ns ? conn->deadline_ns : end_ns;
+        conn_arm_timer(conn);
     }
     if (conn->read_ended)
         conn_drop(conn, conn->closed_why);
@@ -510,8 +514,12 @@ void conn_begin_closing(struct conn *conn, enum error why)
     conn->phase = CONN_CLOSING;
     conn->closed_why = why;
     const struct shard_limits *limits = &shard->shared->limits;
-    // A slow consumer gets its queue and the reason if it wakes up after all.
-    conn->deadline_ns = node_now_ns(shard->node) + (why == ERROR_SLOW_CONSUMER ? limits->slow_timeout_ns : 0) + limits->close_timeout_ns;
+    uint64_t patience_ns = limits->close_timeout_ns;
+    if (why == ERROR_SLOW_CONSUMER) // gets its queue and the reason if it wakes up after all
+        patience_ns += limits->slow_timeout_ns;
+    else if (why == ERROR_STOPPING && limits->stop_timeout_ns > patience_ns)
+        patience_ns = limits->stop_timeout_ns;
+    conn->deadline_ns = node_now_ns(shard->node) + patience_ns;
     if (was_open)
         end_session(conn);
     conn_mark_dirty(conn);

@@ -81,9 +81,11 @@ struct shard {
     struct timer usage_timer;
     bool *full; // per shard: what the router was last told
 
-    bool stopping;
-    bool stopped;
-    bool accept_stalled; // accept failed: listeners are tried again when a descriptor is free
+    bool stopping;        // sessions are read no more
+    bool closing;         // every shard has said so, and all that they took has come: sessions are being closed
+    bool stopped;         // no session is left
+    uint16_t stop_fences; // from other shards
+    bool accept_stalled;  // accept failed: listeners are tried again when a descriptor is free
     struct timer stop_timer;
 
     uint8_t *scratch; // a whole message when it must lie in one piece (deflate); SHARD_SCRATCH_BYTES
