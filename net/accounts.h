@@ -30,6 +30,16 @@ enum record_kind {
     RECORD_REPORT,          // shard or accounts -> main: struct report_head and what was asked
     RECORD_LICENCE,         // accounts -> hashing node: struct licence_request (net/hashing.h)
     RECORD_LICENCE_ANSWER,  // hashing node -> accounts
+    // net/openrelay/records.h
+    RECORD_QUEUE_FETCH,
+    RECORD_QUEUE_BATCH,
+    RECORD_QUEUE_STORE,
+    RECORD_QUEUE_STORED,
+    RECORD_QUEUE_LOOK,
+    RECORD_QUEUE_TAKEN,
+    RECORD_QUEUE_LEFT,
+    RECORD_QUEUE_SPENT,
+    RECORD_QUEUE_TOTAL,
 };
 
 enum login_verdict {

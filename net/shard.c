@@ -206,8 +206,9 @@ static void stopped(struct shard *shard)
     CHECK(shard->conn_count == 0 && !shard->stopped);
     shard->stopped = true;
     timer_unset(node_timers(shard->node), &shard->stop_timer);
-    const uint16_t told[] = {shard->shared->accounts_node, shard->shared->main_node};
-    for (size_t i = 0; i < 2; i++)
+    const uint16_t told[] = {shard->shared->accounts_node, shard->shared->main_node, shard->shared->queue_node};
+    openrelay_on_time(shard);
+    for (size_t i = 0; i < (shard->shared->openrelay != NULL ? 3 : 2); i++)
         post_write(shard->shared->post, shard->index, told[i], RECORD_STOPPED, bytes_of(NULL, 0), bytes_of(NULL, 0));
 }
 
@@ -319,6 +320,7 @@ static void on_usage_time(struct timer *timer, uint64_t now_ns)
         }
     }
     post_usage(shard, records, count);
+    openrelay_on_time(shard);
     if (shard->accept_stalled && !shard->stopping) // those who hold the descriptors may belong to other shards
         retry_accept(shard);
     timer_set(node_timers(shard->node), timer, now_ns + shard->shared->limits.usage_interval_ns);
@@ -370,7 +372,13 @@ void shard_carry_out(struct shard *shard)
         for (size_t i = 0; i < shard->effects.count; i++)
             carry_out(shard, &shard->effects.items[i]);
         shard->effects.count = 0;
-        struct conn *conn = shard->leaving;
+        struct conn *conn = shard->left;
+        if (conn != NULL) {
+            shard->left = conn->next_leaving;
+            conn_left(conn);
+            continue;
+        }
+        conn = shard->leaving;
         if (conn == NULL)
             return;
         shard->leaving = conn->next_leaving;
@@ -456,6 +464,13 @@ static void on_record(void *owner, const struct post_record *record)
         return;
     case RECORD_TLS_CONTEXT:
         on_tls_context(shard, record->body);
+        return;
+    case RECORD_QUEUE_BATCH:
+    case RECORD_QUEUE_STORED:
+    case RECORD_QUEUE_LOOK:
+    case RECORD_QUEUE_TOTAL:
+        openrelay_on_record(shard, record);
+        shard_carry_out(shard);
         return;
     case RECORD_STOP:
         stop(shard);

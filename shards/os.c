@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -111,6 +113,12 @@ ssize_t os_writev(int fd, const struct iovec *iov, int count)
 void os_shutdown_write(int fd)
 {
     (void)shutdown(fd, SHUT_WR); // fails only when the peer is gone already, which reading tells
+}
+
+size_t os_unacked(int fd)
+{
+    int bytes = 0;
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
 }
 
 void os_close(int fd)

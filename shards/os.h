@@ -22,4 +22,5 @@ int os_accept(int fd, struct sockaddr_storage *ret_peer, socklen_t *ret_peer_byt
 ssize_t os_readv(int fd, const struct iovec *iov, int count);
 ssize_t os_writev(int fd, const struct iovec *iov, int count); // never raises SIGPIPE
 void os_shutdown_write(int fd);
+size_t os_unacked(int fd); // bytes written that the peer's kernel has not acknowledged yet (SIOCOUTQ)
 void os_close(int fd);
