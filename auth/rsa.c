@@ -57,7 +57,8 @@ static struct rsa_key *read_key(const char *form, struct bytes text, int selecti
     OSSL_DECODER_CTX_free(decoder);
     ERR_clear_error();
     if (!read) {
-        *ret_why = selection == EVP_PKEY_KEYPAIR ? "is not an RSA private key in PEM without passphrase" : "is not an RSA public key in PEM";
+        *ret_why =
+            selection == EVP_PKEY_KEYPAIR ? "is not an RSA private key in PEM without passphrase" : "is not an RSA public key in PEM";
         EVP_PKEY_free(pkey);
         return NULL;
     }
@@ -123,8 +124,8 @@ size_t rsa_public_der(const struct rsa_key *rsa_key, uint8_t ret_der[RSA_PUBLIC_
 
 static bool set_oaep(EVP_PKEY_CTX *context)
 {
-    return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) == 1 &&
-           EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) == 1;
+    return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) == 1 && EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) == 1 &&
+           EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) == 1;
 }
 
 static EVP_PKEY_CTX *make_context(EVP_PKEY *pkey, int (*begin)(EVP_PKEY_CTX *))

@@ -1,5 +1,6 @@
-// RSA as Backbone uses it (protocols/backbone.md 3): 2048-bit keys, OAEP with SHA-256 in chunks of 190 bytes, PSS with SHA-256 and a salt of
-// 222 bytes. A key and its cached contexts belong to one thread at a time. Operations with a private key take about 0.3 ms: not on a shard.
+// RSA as Backbone uses it (protocols/backbone.md 3): 2048-bit keys, OAEP with SHA-256 in chunks of 190 bytes, PSS with SHA-256 and a salt
+// of 222 bytes. A key and its cached contexts belong to one thread at a time. Operations with a private key take about 0.3 ms: not on a
+// shard.
 #pragma once
 #include "shards/base/bytes.h"
 
@@ -37,4 +38,4 @@ bool rsa_encrypt(struct rsa_key *rsa_key, struct bytes plain, uint8_t *ret_ciphe
 bool rsa_decrypt(struct rsa_key *rsa_key, struct bytes cipher, uint8_t *ret_plain, size_t *ret_plain_len);
 
 bool rsa_sign(struct rsa_key *rsa_key, struct bytes message, uint8_t ret_signature[RSA_SIGNATURE_BYTES]); // private key
-bool rsa_verify(struct rsa_key *rsa_key, struct bytes message, struct bytes signature);                   // public key; wrong lengths: false
+bool rsa_verify(struct rsa_key *rsa_key, struct bytes message, struct bytes signature); // public key; wrong lengths: false
