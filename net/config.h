@@ -12,6 +12,7 @@
 
 enum listen_scheme {
     LISTEN_BUCKETS, // HTTP and Buckets v1 over plain TCP
+    LISTEN_BACKBONE,
     LISTEN_SCHEME_COUNT
 };
 
@@ -58,6 +59,11 @@ struct server_config {
 
     uint64_t remember_ns;       // how long a successful password check is remembered
     uint64_t store_interval_ns; // how often usage is written
+
+    const char *backbone_database;                      // path
+    uint32_t backbone_threads;                          // crypto nodes; 0: as many as CPUs
+    uint32_t backbone_challenge_bytes;                  // of random data
+    uint64_t backbone_interval_ns, backbone_timeout_ns; // heartbeat, whole seconds
 
     enum log_level log_level;
 };

@@ -47,12 +47,12 @@ static void reset(struct conn *conn, struct shard *shard)
 }
 
 // No slot is left: one best effort to say so.
-static void refuse_full(struct shard *shard, int fd)
+static void refuse_full(struct shard *shard, int fd, bool http)
 {
     static char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
     struct iovec iov = {.iov_base = answer, .iov_len = sizeof(answer) - 1};
     shard->metrics.refused_full++;
-    if (os_writev(fd, &iov, 1) < 0)
+    if (http && os_writev(fd, &iov, 1) < 0)
         shard->metrics.accept_failed++;
     os_close(fd);
 }
@@ -62,7 +62,7 @@ void conn_accepted(const struct listener *listener, int fd, const struct net_add
     struct shard *shard = listener->shard;
     struct conn *conn = shard_take_slot(shard);
     if (conn == NULL) {
-        refuse_full(shard, fd);
+        refuse_full(shard, fd, listener->room == NULL);
         return;
     }
     CHECK(conn->phase == CONN_FREE);
@@ -144,6 +144,8 @@ static size_t input(struct conn *conn, uint8_t *ptr, size_t len)
         size_t step = 0;
         if (conn->phase == CONN_HEAD)
             step = conn->proxy_awaited ? conn_proxy_input(conn, ptr + used, len - used) : conn_http_input(conn, ptr + used, len - used);
+        else if (conn->phase == CONN_OPEN && conn->room->raw)
+            step = conn->waiting ? 0 : conn->room->on_input(conn, ptr + used, len - used, false, false, 0);
         else if (conn->phase == CONN_OPEN || (conn->phase == CONN_CLOSING && conn->close_sent && !conn->close_received))
             step = conn_ws_input(conn, ptr + used, len - used);
         else if (conn->phase == CONN_LOGIN)
@@ -201,7 +203,9 @@ static ssize_t read_once(struct conn *conn, uint8_t *buffer)
 // The peer will send no more. An answer under way is still written; a session is over.
 static void input_ended(struct conn *conn)
 {
-    bool answering = conn_unsent(conn) > 0 && (conn->phase == CONN_HEAD || conn->phase == CONN_CLOSING);
+    bool answering = (conn_unsent(conn) > 0 || conn->farewell_due) && (conn->phase == CONN_HEAD || conn->phase == CONN_CLOSING);
+    if (conn->phase == CONN_OPEN && conn->room->on_end != NULL && !conn->room->on_end(conn))
+        return;
     if (!answering)
         conn_drop(conn, ERROR_PEER_GONE);
     else if (conn->phase == CONN_HEAD)
@@ -314,6 +318,23 @@ bool conn_write(struct conn *conn, struct bytes bytes)
     return true;
 }
 
+bool conn_send_raw(struct conn *conn, struct bytes bytes, size_t queue_bytes)
+{
+    CHECK(conn->room->raw);
+    if (conn->phase != CONN_OPEN)
+        return false;
+    if (queue_bytes == 0 && conn->control_queued + bytes.len > conn->shard->shared->limits.control_bytes_max) {
+        conn_close(conn, ERROR_SLOW_CONSUMER);
+        return false;
+    }
+    if (!conn_write(conn, bytes))
+        return false;
+    conn->data_queued += queue_bytes;
+    conn->control_queued += queue_bytes == 0 ? bytes.len : 0;
+    conn_count_usage(conn, 0, bytes.len);
+    return true;
+}
+
 // The queue became shorter: what left is credit for those who sent it.
 static void account_written(struct conn *conn)
 {
@@ -393,7 +414,7 @@ void conn_flush(struct conn *conn)
     }
     account_written(conn);
     note_progress(conn, written);
-    if (conn->phase == CONN_CLOSING && conn_unsent(conn) == 0)
+    if (conn->phase == CONN_CLOSING && conn_unsent(conn) == 0 && !conn->farewell_due)
         finish_closing(conn);
 }
 
@@ -403,7 +424,7 @@ static uint64_t next_deadline(const struct conn *conn)
 {
     const struct shard_limits *limits = &conn->shard->shared->limits;
     uint64_t next = conn->deadline_ns != 0 ? conn->deadline_ns : UINT64_MAX;
-    if (conn->phase == CONN_OPEN) {
+    if (conn->phase == CONN_OPEN && !conn->room->raw) {
         uint64_t ping_ns = conn->last_input_ns + limits->ping_interval_ns * (1u + conn->pings_sent);
         next = ping_ns < next ? ping_ns : next;
     }
@@ -436,6 +457,8 @@ static void open_timeout(struct conn *conn, uint64_t now_ns)
         conn->room->on_deadline(conn);
         return;
     }
+    if (conn->room->raw) // has no pings
+        return;
     if (now_ns < conn->last_input_ns + limits->ping_interval_ns * (1u + conn->pings_sent))
         return;
     if (conn->waiting) // silent because we do not read it
@@ -521,7 +544,9 @@ void conn_begin_closing(struct conn *conn, enum error why)
 
 void conn_close(struct conn *conn, enum error why)
 {
-    if (conn->phase == CONN_OPEN) {
+    if (conn->phase == CONN_OPEN && conn->room->raw) {
+        conn->close_received = true; // no close frame is awaited
+    } else if (conn->phase == CONN_OPEN) {
         conn_ws_close(conn, error_close_code(why), bytes_text(error_text(why)));
         if (error_close_code(why) == 1002 || error_close_code(why) == 1007 || error_close_code(why) == 1009)
             conn->close_received = true; // what follows cannot be understood: no answer is waited for

@@ -7,6 +7,7 @@ struct conn;
 
 struct room {
     const char *name;
+    bool raw;                     // no HTTP and no WebSocket: on_input gets the bytes as they come, conn_send_raw sends
     bool whole_messages;          // input gets whole messages (else pieces as they arrive)
     bool text_taken;              // false: text messages are closed with ERROR_WS_TEXT_REFUSED
     bool answers_close_with_code; // echo the peer's close code (RFC 6455 5.5.1)
@@ -27,6 +28,8 @@ struct room {
     void (*on_report)(struct conn *conn, uint32_t token, enum router_report what);
     // The time limit that the room set with conn_room_deadline has passed. May be NULL.
     void (*on_deadline)(struct conn *conn);
+    // Raw rooms: the peer will send no more. false: the room is not done with what it got; conn_resume asks again. May be NULL: done.
+    bool (*on_end)(struct conn *conn);
     // Give back what the room holds for this connection. Called exactly once after on_open.
     void (*on_close)(struct conn *conn);
 };

@@ -1,4 +1,4 @@
-// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then main. Everything is made by the main
+// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, hashing nodes, crypto nodes, main. Everything is made by the main
 // thread before the others start and torn down by it after they have ended, so no start or end races with anything.
 #include "net/server.h"
 
@@ -49,11 +49,13 @@ struct server {
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
+    struct backbone_shared backbone; // worker_count 0: no Backbone listener
+    struct worker *workers[BACKBONE_WORKERS_MAX];
     struct tls_reload *tls; // NULL: no listener has TLS
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
-    struct thread threads[SHARDS_MAX + HASHERS_MAX + 1];
+    struct thread threads[SHARDS_MAX + HASHERS_MAX + BACKBONE_WORKERS_MAX + 1];
     size_t thread_count;
     uint32_t listeners_open;
     char error_text[512];
@@ -118,6 +120,43 @@ static void fill_limits(struct server *server)
     server->shared.limits.router.sessions_max = (server->shared.limits.conns_max / CONN_CHUNK + 1) * CONN_CHUNK;
 }
 
+static bool has_backbone(const struct server_config *config)
+{
+    for (uint32_t l = 0; l < config->listener_count; l++)
+        if (config->listeners[l].scheme == LISTEN_BACKBONE)
+            return true;
+    return false;
+}
+
+// Before the post is made: how many crypto nodes there are, and where.
+static void plan_backbone(struct server *server, uint16_t first_node)
+{
+    const struct server_config *config = server->config;
+    unsigned wanted = config->backbone_threads > 0 ? config->backbone_threads : server->cpus.count;
+    server->backbone = (struct backbone_shared){
+        .challenge_bytes = config->backbone_challenge_bytes,
+        .heartbeat_interval_s = (uint32_t)(config->backbone_interval_ns / SECOND_NS),
+        .heartbeat_timeout_s = (uint32_t)(config->backbone_timeout_ns / SECOND_NS),
+        .login_timeout_ns = config->iam_timeout_ns,
+        .frame_timeout_ns = config->http_timeout_ns,
+        .started_ns = os_now_ns(),
+        .worker_first = first_node,
+    };
+    if (has_backbone(config))
+        server->backbone.worker_count = (uint16_t)(wanted < BACKBONE_WORKERS_MAX ? wanted : BACKBONE_WORKERS_MAX);
+}
+
+static bool create_workers(struct server *server)
+{
+    for (uint16_t i = 0; i < server->backbone.worker_count; i++) {
+        server->workers[i] = worker_create(server->shared.post, &server->backbone, i, server->shared.shard_count,
+                                           server->config->backbone_database, server->error_text, sizeof(server->error_text));
+        if (server->workers[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
 static bool create_services(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -125,7 +164,8 @@ static bool create_services(struct server *server)
     unsigned wanted = config->hash_threads > 0 ? config->hash_threads : (server->cpus.count + 3u) / 4;
     server->hasher_count = (uint16_t)(wanted < HASHERS_MAX ? wanted : HASHERS_MAX);
     shared->accounts_node = shared->shard_count;
-    shared->main_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    plan_backbone(server, (uint16_t)(shared->shard_count + 1 + server->hasher_count));
+    shared->main_node = (uint16_t)(server->backbone.worker_first + server->backbone.worker_count);
     shared->multi_user = config->database != NULL;
     hash_secret_create(&shared->secret);
     shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
@@ -153,7 +193,7 @@ static bool create_services(struct server *server)
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
-    return true;
+    return create_workers(server);
 }
 
 static bool load_tls(struct server *server)
@@ -176,6 +216,8 @@ static bool create_shards(struct server *server)
             return fail(server, "out of memory or descriptors");
         if (server->tls != NULL && !shard_use_tls(server->shards[i], tls_reload_context(server->tls)))
             return fail(server, "out of memory");
+        if (server->backbone.worker_count > 0 && !shard_use_backbone(server->shards[i], &server->backbone))
+            return fail(server, "out of memory");
     }
     for (uint32_t l = 0; l < config->listener_count; l++) {
         int fds[SHARDS_MAX];
@@ -184,7 +226,8 @@ static bool create_shards(struct server *server)
         server->listeners_open++;
         for (uint16_t i = 0; i < count; i++) {
             unsigned ways = (config->listeners[l].tls ? LISTENER_TLS : 0u) | (config->listeners[l].proxy ? LISTENER_PROXY : 0u);
-            if (shard_listen_with(server->shards[i], fds[i], NULL, ways) != 0) {
+            const struct room *room = config->listeners[l].scheme == LISTEN_BACKBONE ? &backbone_room : NULL;
+            if (shard_listen_with(server->shards[i], fds[i], room, ways) != 0) {
                 for (uint16_t rest = i; rest < count; rest++)
                     close(fds[rest]);
                 return fail(server, "out of descriptors");
@@ -281,6 +324,13 @@ static void *hasher_thread(void *argument)
     return NULL;
 }
 
+static void *worker_thread(void *argument)
+{
+    struct thread *thread = argument;
+    worker_run(thread->server->workers[thread->index]);
+    return NULL;
+}
+
 static void start(struct server *server, void *(*run)(void *), uint16_t index, int cpu, const char *name)
 {
     struct thread *thread = &server->threads[server->thread_count++];
@@ -301,6 +351,8 @@ static void start_threads(struct server *server)
     start(server, accounts_thread, 0, -1, "accounts");
     for (uint16_t i = 0; i < server->hasher_count; i++)
         start(server, hasher_thread, i, -1, "hasher");
+    for (uint16_t i = 0; i < server->backbone.worker_count; i++)
+        start(server, worker_thread, i, -1, "crypto");
     for (uint16_t i = 0; i < server->shared.shard_count; i++) {
         snprintf(name, sizeof(name), "shard%u", (unsigned)i);
         start(server, shard_thread, i, cpu_of(server, i), name);
@@ -327,6 +379,8 @@ static void print_plan(const struct server *server)
         listen_name(&config->listeners[l], name, sizeof(name));
         printf("  listening on %s (every shard)\n", name);
     }
+    if (server->backbone.worker_count > 0)
+        printf("  backbone: %u crypto threads, identities in %s\n", (unsigned)server->backbone.worker_count, config->backbone_database);
     printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
            limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
     printf("ready\n");
@@ -349,6 +403,8 @@ static void destroy(struct server *server)
         shard_destroy(server->shards[i]);
     for (uint16_t i = 0; i < server->hasher_count; i++)
         hasher_destroy(server->hashers[i]);
+    for (uint16_t i = 0; i < server->backbone.worker_count; i++)
+        worker_destroy(server->workers[i]);
     accounts_destroy(server->accounts);
     tls_reload_destroy(server->tls);
     if (server->main_node != NULL)

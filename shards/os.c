@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -106,6 +108,12 @@ ssize_t os_writev(int fd, const struct iovec *iov, int count)
         bytes = sendmsg(fd, &message, MSG_NOSIGNAL);
     while (bytes < 0 && errno == EINTR);
     return bytes >= 0 ? bytes : -errno;
+}
+
+int os_unacknowledged(int fd)
+{
+    int bytes = 0;
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -errno;
 }
 
 void os_shutdown_write(int fd)

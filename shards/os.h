@@ -21,5 +21,6 @@ void os_eventfd_signal(int fd); // edge-triggered readers need not read it
 int os_accept(int fd, struct sockaddr_storage *ret_peer, socklen_t *ret_peer_bytes); // non-blocking, close-on-exec, TCP_NODELAY
 ssize_t os_readv(int fd, const struct iovec *iov, int count);
 ssize_t os_writev(int fd, const struct iovec *iov, int count); // never raises SIGPIPE
+int os_unacknowledged(int fd);                                 // bytes of a TCP connection that the peer has not acknowledged; -errno
 void os_shutdown_write(int fd);
 void os_close(int fd);

@@ -4,6 +4,7 @@
 #include "shards/cpus.h"
 #include "shards/log.h"
 #include "tools/admin.h"
+#include "tools/backbone_admin.h"
 #include "tools/options.h"
 #include <errno.h>
 #include <sodium.h>
@@ -44,6 +45,8 @@ static const struct command commands[] = {
     {"server", COMMAND_SERVER, "", 0, 0, "run the relay", run_server},
     {"adduser", COMMAND_ADDUSER, "EMAIL", 1, 1, "add a user who may log in at once", admin_adduser},
     {"stats", COMMAND_STATS, "", 0, 0, "print the usage of users and addresses as JSON", admin_stats},
+    {"backbone", COMMAND_BACKBONE, "adduser | listusers | deluser UUID | import DIR", 1, 2, "the clients of Backbone; effective at once",
+     backbone_admin},
     {"help", COMMAND_HELP, "[COMMAND]", 0, 1, "tell about a command; \"options\": all options as a table in Markdown", run_help},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)

@@ -13,6 +13,7 @@ enum command_bit {
     COMMAND_ADDUSER = 1 << 1,
     COMMAND_STATS = 1 << 2,
     COMMAND_HELP = 1 << 3,
+    COMMAND_BACKBONE = 1 << 4,
     COMMAND_ANY = 0xffff,
 };
 
@@ -64,7 +65,8 @@ struct options {
     bool check_config;
     bool password_stdin;
     uint32_t days;
-    const struct command *command; // NULL: none was named
+    const char *uuid, *key_file, *out_directory; // of the command backbone
+    const struct command *command;               // NULL: none was named
     const char *arguments[OPTIONS_ARGUMENTS_MAX];
     size_t argument_count;
     bool help, version;      // asked for; nothing else is filled in then but the command

@@ -1,6 +1,6 @@
 // The fake kernel: every call of shards/os.h, and the other side of its sockets for the simulated devices.
-// Its rule: Linux's edges and no kinder. An edge comes with new data, an end, or room after a write that fell short, and only then; buffers are
-// small, so that transfers are cut anywhere. Descriptors are never used twice, so that any use after close is seen.
+// Its rule: Linux's edges and no kinder. An edge comes with new data, an end, or room after a write that fell short, and only then; buffers
+// are small, so that transfers are cut anywhere. Descriptors are never used twice, so that any use after close is seen.
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -154,8 +154,8 @@ void kernel_open(const struct kernel_limits *new_limits)
 void kernel_close(void)
 {
     for (int fd = 0; fd < file_count; fd++) {
-        SIM_CHECK(files[fd]->kind == FILE_CLOSED || (files[fd]->kind == FILE_SOCKET && files[fd]->server_closed), "descriptor %d was left open",
-                  fd);
+        SIM_CHECK(files[fd]->kind == FILE_CLOSED || (files[fd]->kind == FILE_SOCKET && files[fd]->server_closed),
+                  "descriptor %d was left open", fd);
         socket_free_buffers(files[fd]);
         free(files[fd]);
     }
@@ -199,7 +199,8 @@ int os_epoll_create(void)
 int os_epoll_add(int epoll_fd, int fd, uint32_t events, void *data)
 {
     (void)file_of(epoll_fd, FILE_EPOLL);
-    SIM_CHECK(fd >= 0 && fd < file_count && files[fd]->kind != FILE_CLOSED && files[fd]->kind != FILE_EPOLL, "cannot watch descriptor %d", fd);
+    SIM_CHECK(fd >= 0 && fd < file_count && files[fd]->kind != FILE_CLOSED && files[fd]->kind != FILE_EPOLL, "cannot watch descriptor %d",
+              fd);
     struct file *file = files[fd];
     SIM_CHECK((events & EPOLLET) != 0, "level-triggered descriptor");
     SIM_CHECK(file->epoll < 0, "descriptor %d is watched twice", fd);
@@ -318,6 +319,11 @@ ssize_t os_writev(int fd, const struct iovec *iov, int count)
     if (total < wanted)
         file->lacked_room = true;
     return total == 0 && wanted > 0 ? -EAGAIN : (ssize_t)total;
+}
+
+int os_unacknowledged(int fd)
+{
+    return (int)file_of(fd, FILE_SOCKET)->down.count;
 }
 
 void os_shutdown_write(int fd)
