@@ -8,21 +8,21 @@
 
 // Kinds of post records (struct post_record.kind). Records are these structs, byte for byte, between nodes of one process.
 enum record_kind {
-    RECORD_MAIL = 1,         // between shards: struct mail (mail_wire_bytes) + payload
-    RECORD_LOGIN,            // shard -> accounts: struct login_request
-    RECORD_LOGIN_ANSWER,     // accounts -> shard: struct login_answer
-    RECORD_USAGE,            // shard -> accounts: array of struct usage_record
-    RECORD_HASH,             // accounts -> hashing node
-    RECORD_HASH_ANSWER,      // hashing node -> accounts
-    RECORD_STOP,             // main -> any node: stop; a shard drains first
-    RECORD_STOPPED,          // shard -> main and accounts: this shard has sent its last record
-    RECORD_TLS_CONTEXT,      // main -> shard: SSL_CTX *, a reference to use for new connections
-    RECORD_ACCOUNT_ENDED,    // accounts -> every shard: struct account_ended: close this account's sessions with 4003
-    RECORD_CRYPTO,           // shard -> crypto node: struct crypto_task (net/backbone)
-    RECORD_CRYPTO_ANSWER,    // crypto node -> shard
-    RECORD_BACKBONE_CHANGED, // crypto node -> every shard: identities may have changed
-    RECORD_BACKBONE_ASK,     // shard -> every shard: about clients
-    RECORD_BACKBONE_TOLD,    // shard -> shard: the answer
+    RECORD_MAIL = 1,      // between shards: struct mail (mail_wire_bytes) + payload
+    RECORD_LOGIN,         // shard -> accounts: struct login_request
+    RECORD_LOGIN_ANSWER,  // accounts -> shard: struct login_answer
+    RECORD_USAGE,         // shard -> accounts: array of struct usage_record
+    RECORD_HASH,          // accounts -> hashing node
+    RECORD_HASH_ANSWER,   // hashing node -> accounts
+    RECORD_STOP,          // main -> any node: stop; a shard drains first
+    RECORD_STOPPED,       // shard -> main and accounts: this shard has sent its last record
+    RECORD_TLS_CONTEXT,   // main -> shard: SSL_CTX *, a reference to use for new connections
+    RECORD_ACCOUNT_ENDED, // accounts -> every shard: struct account_ended: close this account's sessions with 4003
+    RECORD_CRYPTO,        // shard -> crypto node: struct crypto_task (net/backbone)
+    RECORD_CRYPTO_ANSWER, // crypto node -> shard
+    RECORD_IDENTITIES,    // crypto node -> every shard: identities may have changed
+    RECORD_BACKBONE_ASK,  // shard -> every shard: about clients
+    RECORD_BACKBONE_TOLD, // shard -> shard: the answer
 };
 
 enum login_verdict {

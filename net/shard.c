@@ -429,7 +429,7 @@ static void on_record(void *owner, const struct post_record *record)
         on_tls_context(shard, record->body);
         return;
     case RECORD_CRYPTO_ANSWER:
-    case RECORD_BACKBONE_CHANGED:
+    case RECORD_IDENTITIES:
     case RECORD_BACKBONE_ASK:
     case RECORD_BACKBONE_TOLD:
         backbone_record(shard->backbone, record);

@@ -24,7 +24,7 @@ struct backbone_shared {
 // Of a shard that has a Backbone listener. NULL: out of memory.
 struct backbone *backbone_create(struct shard *shard, const struct backbone_shared *shared);
 void backbone_destroy(struct backbone *backbone); // takes NULL; after the connections, before the shard's pool
-void backbone_record(struct backbone *backbone, const struct post_record *record); // RECORD_CRYPTO_ANSWER .. RECORD_BACKBONE_CHANGED
+void backbone_record(struct backbone *backbone, const struct post_record *record); // RECORD_CRYPTO_ANSWER .. RECORD_IDENTITIES
 
 // A crypto node: everything with RSA in it, and the identities. One rule: every task is answered.
 struct worker;

@@ -179,7 +179,7 @@ void backbone_record(struct backbone *backbone, const struct post_record *record
 {
     if (record->kind == RECORD_CRYPTO_ANSWER)
         on_answer(backbone, record);
-    else if (record->kind == RECORD_BACKBONE_CHANGED)
+    else if (record->kind == RECORD_IDENTITIES)
         on_changed(backbone);
     else
         backbone_ask_record(backbone, record);
