@@ -1,49 +1,13 @@
 // Licences signed by keys made here: both forms, what must be refused, and hashes computed by another program.
 #include "auth/licence.h"
 
-#include <openssl/bio.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/rsa.h>
-#include <sodium.h>
 #include <stdio.h>
 
 #include "auth/auth.h"
-#include "shards/base/check.h"
+#include "auth/licence_maker.h"
 
 #define HEADER "{\"alg\":\"RS256\",\"typ\":\"JWT\"}"
 #define CLAIMS "{\"email\":\"foo@foo.com\",\"iat\":1700000000}"
-
-static void pem_of(EVP_PKEY *key, char *out, size_t max)
-{
-    BIO *memory = BIO_new(BIO_s_mem());
-    CHECK(memory != NULL && PEM_write_bio_PUBKEY(memory, key) == 1);
-    int len = BIO_read(memory, out, (int)max - 1);
-    CHECK(len > 0);
-    out[len] = '\0';
-    BIO_free(memory);
-}
-
-static size_t encode(const void *data, size_t len, char *out, size_t max)
-{
-    sodium_bin2base64(out, max, data, len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    return strlen(out);
-}
-
-static void make_token(EVP_PKEY *key, const char *header, const char *claims, char *out, size_t max)
-{
-    size_t len = encode(header, strlen(header), out, max);
-    out[len++] = '.';
-    len += encode(claims, strlen(claims), out + len, max - len);
-    uint8_t signature[512];
-    size_t signature_len = sizeof(signature);
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    CHECK(context != NULL && EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key) == 1);
-    CHECK(EVP_DigestSign(context, signature, &signature_len, (const uint8_t *)out, len) == 1);
-    EVP_MD_CTX_free(context);
-    out[len++] = '.';
-    encode(signature, signature_len, out + len, max - len);
-}
 
 static bool verify(const struct licence_key *key, const char *text)
 {
@@ -105,16 +69,16 @@ static void test_keys(EVP_PKEY *rsa, const struct licence_key *key)
     EVP_PKEY *small = EVP_RSA_gen(512);
     EVP_PKEY *ec = EVP_EC_gen("P-256");
     CHECK(other != NULL && small != NULL && ec != NULL);
-    make_token(other, HEADER, CLAIMS, token, sizeof(token));
+    licence_maker_sign(other, HEADER, CLAIMS, token, sizeof(token));
     CHECK(!verify(key, token));
-    make_token(rsa, "{\"alg\":\"none\"}", CLAIMS, token, sizeof(token)); // signed all the same: the caller reads the header
+    licence_maker_sign(rsa, "{\"alg\":\"none\"}", CLAIMS, token, sizeof(token)); // signed all the same: the caller reads the header
     CHECK(verify(key, token));
     *(strrchr(token, '.') + 1) = '\0'; // and unsigned
     CHECK(!verify(key, token));
 
-    pem_of(small, pem, sizeof(pem));
+    licence_maker_pem(small, pem, sizeof(pem));
     CHECK(licence_key_create(pem) == NULL);
-    pem_of(ec, pem, sizeof(pem));
+    licence_maker_pem(ec, pem, sizeof(pem));
     CHECK(licence_key_create(pem) == NULL);
     CHECK(licence_key_create("") == NULL && licence_key_create("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n") == NULL);
     licence_key_destroy(NULL);
@@ -152,10 +116,10 @@ int main(void)
     char pem[2048], token[LICENCE_TOKEN_MAX];
     EVP_PKEY *rsa = EVP_RSA_gen(2048);
     CHECK(rsa != NULL);
-    pem_of(rsa, pem, sizeof(pem));
+    licence_maker_pem(rsa, pem, sizeof(pem));
     struct licence_key *key = licence_key_create(pem);
     CHECK(key != NULL);
-    make_token(rsa, HEADER, CLAIMS, token, sizeof(token));
+    licence_maker_sign(rsa, HEADER, CLAIMS, token, sizeof(token));
     test_forms(key, token);
     test_tampered(key, token);
     test_keys(rsa, key);

@@ -7,6 +7,7 @@
 
 #include "auth/auth.h"
 #include "net/accounts_internal.h"
+#include "net/report.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -37,10 +38,24 @@ static void store_usage(struct accounts *accounts)
     accounts->counts.usage_shed = usage_shed(accounts->usage);
 }
 
+// Once a day, and at the start. A day whose cleaning failed is tried again with the next usage.
+static void clean_usage(struct accounts *accounts)
+{
+    char today[STORE_DAY_BYTES];
+    store_day(os_wall_s(), today);
+    if (accounts->config.keep_days == 0 || strcmp(today, accounts->cleaned_day) == 0)
+        return;
+    enum store_result result = store_usage_clean(accounts->store, today, accounts->config.keep_days);
+    accounts_note_store(accounts, STORE_WRITING, result);
+    if (result == STORE_OK)
+        memcpy(accounts->cleaned_day, today, sizeof(today));
+}
+
 static void usage_on_time(struct timer *timer, uint64_t now_ns)
 {
     struct accounts *accounts = (struct accounts *)(void *)((char *)timer - offsetof(struct accounts, usage_timer));
     store_usage(accounts);
+    clean_usage(accounts);
     timer_set(node_timers(accounts->node), &accounts->usage_timer, now_ns + accounts->config.store_interval_s * NS_PER_S);
 }
 
@@ -59,6 +74,18 @@ static void on_usage(struct accounts *accounts, const struct post_record *record
         store_usage(accounts);
 }
 
+static void on_report_ask(struct accounts *accounts, const struct post_record *record)
+{
+    struct report_ask ask;
+    struct accounts_counts counts;
+    CHECK(record->body.len == sizeof(ask));
+    memcpy(&ask, record->body.ptr, sizeof(ask));
+    const struct report_head head = {.ticket = ask.ticket};
+    accounts_counts(accounts, &counts);
+    post_write(accounts->post, accounts->config.node, record->from, RECORD_REPORT, bytes_of(&head, sizeof(head)),
+               bytes_of(&counts, sizeof(counts)));
+}
+
 static void on_record(void *owner, const struct post_record *record)
 {
     struct accounts *accounts = owner;
@@ -69,8 +96,23 @@ static void on_record(void *owner, const struct post_record *record)
     case RECORD_HASH_ANSWER:
         accounts_on_hash_answer(accounts, record);
         break;
+    case RECORD_LICENCE_ANSWER:
+        accounts_on_licence_answer(accounts, record);
+        break;
+    case RECORD_SIGNUP:
+        signup_on_request(accounts, record);
+        break;
+    case RECORD_HASH_NEW_ANSWER:
+        signup_on_hash_answer(accounts, record);
+        break;
+    case RECORD_LETTER_ANSWER:
+        signup_on_mail_answer(accounts, record);
+        break;
     case RECORD_USAGE:
         on_usage(accounts, record);
+        break;
+    case RECORD_REPORT_ASK:
+        on_report_ask(accounts, record);
         break;
     case RECORD_STOP:
         accounts->is_stopping = true;
@@ -129,9 +171,10 @@ static bool create_multi(struct accounts *accounts, const struct accounts_config
     accounts->checks = checks_create(config->hash_queue_max * config->hash_node_count, ACCOUNTS_WAITERS_MAX);
     accounts->watched = recent_create(ACCOUNTS_WATCHED_MAX, sizeof(struct watched));
     accounts->usage = usage_create(ACCOUNTS_USAGE_ROWS_MAX);
+    accounts->signups = signups_create();
     accounts->hash_queued = calloc(config->hash_node_count, sizeof(*accounts->hash_queued));
     if (accounts->remember == NULL || accounts->checks == NULL || accounts->watched == NULL || accounts->usage == NULL ||
-        accounts->hash_queued == NULL)
+        accounts->hash_queued == NULL || accounts->signups == NULL)
         return false;
     struct log_value buffer;
     if (store_is_readonly(accounts->store))
@@ -205,6 +248,7 @@ void accounts_destroy(struct accounts *accounts)
     checks_destroy(accounts->checks);
     recent_destroy(accounts->watched);
     usage_destroy(accounts->usage);
+    signups_destroy(accounts->signups);
     store_close(accounts->store);
     free(accounts->hash_queued);
     free(accounts);

@@ -3,26 +3,37 @@
 // One rule: a shard never waits for it; requests beyond its limits are answered LOGIN_BUSY at once.
 #pragma once
 #include "auth/basic.h"
+#include "auth/licence.h"
 #include "net/address.h"
 #include "shards/post.h"
 
 // Kinds of post records (struct post_record.kind). Records are these structs, byte for byte, between nodes of one process.
 enum record_kind {
-    RECORD_MAIL = 1,      // between shards: struct mail (mail_wire_bytes) + payload
-    RECORD_LOGIN,         // shard -> accounts: struct login_request
-    RECORD_LOGIN_ANSWER,  // accounts -> shard: struct login_answer
-    RECORD_USAGE,         // shard -> accounts: array of struct usage_record
-    RECORD_HASH,          // accounts -> hashing node
-    RECORD_HASH_ANSWER,   // hashing node -> accounts
-    RECORD_STOP,          // main -> any node: stop; a shard drains first
-    RECORD_STOPPED,       // shard -> main and accounts: this shard has sent its last record
-    RECORD_TLS_CONTEXT,   // main -> shard: SSL_CTX *, a reference to use for new connections
-    RECORD_ACCOUNT_ENDED, // accounts -> every shard: struct account_ended: close this account's sessions with 4003
-    RECORD_CRYPTO,        // shard -> crypto node: struct crypto_task (net/backbone)
-    RECORD_CRYPTO_ANSWER, // crypto node -> shard
-    RECORD_IDENTITIES,    // crypto node -> every shard: identities may have changed
-    RECORD_BACKBONE_ASK,  // shard -> every shard: about clients
-    RECORD_BACKBONE_TOLD, // shard -> shard: the answer
+    RECORD_MAIL = 1,        // between shards: struct mail (mail_wire_bytes) + payload
+    RECORD_LOGIN,           // shard -> accounts: struct login_request
+    RECORD_LOGIN_ANSWER,    // accounts -> shard: struct login_answer
+    RECORD_USAGE,           // shard -> accounts: array of struct usage_record
+    RECORD_HASH,            // accounts -> hashing node
+    RECORD_HASH_ANSWER,     // hashing node -> accounts
+    RECORD_STOP,            // main -> any node: stop; a shard drains first
+    RECORD_STOPPED,         // shard -> main and accounts: this shard has sent its last record
+    RECORD_TLS_CONTEXT,     // main -> shard: SSL_CTX *, a reference to use for new connections
+    RECORD_ACCOUNT_ENDED,   // accounts -> every shard: struct account_ended: close this account's sessions with 4003
+    RECORD_SIGNUP,          // shard -> accounts: struct signup_request (net/signup.h)
+    RECORD_SIGNUP_ANSWER,   // accounts -> shard: struct signup_answer
+    RECORD_HASH_NEW,        // accounts -> hashing node: struct hash_new_request
+    RECORD_HASH_NEW_ANSWER, // hashing node -> accounts
+    RECORD_LETTER,          // accounts -> mail node: struct mail_letter (net/mail.h)
+    RECORD_LETTER_ANSWER,   // mail node -> accounts: struct mail_answer
+    RECORD_REPORT_ASK,      // main -> shard or accounts: struct report_ask (net/report.h)
+    RECORD_REPORT,          // shard or accounts -> main: struct report_head and what was asked
+    RECORD_LICENCE,         // accounts -> hashing node: struct licence_request (net/hashing.h)
+    RECORD_LICENCE_ANSWER,  // hashing node -> accounts
+    RECORD_CRYPTO,          // shard -> crypto node: struct crypto_task (net/backbone)
+    RECORD_CRYPTO_ANSWER,   // crypto node -> shard
+    RECORD_IDENTITIES,      // crypto node -> every shard: identities may have changed
+    RECORD_BACKBONE_ASK,    // shard -> every shard: about clients
+    RECORD_BACKBONE_TOLD,   // shard -> shard: the answer
 };
 
 enum login_verdict {
@@ -63,10 +74,13 @@ struct accounts_config {
     uint16_t node; // this node's index; shards are 0 .. shard_count - 1
     uint16_t shard_count;
     uint16_t hash_node_first, hash_node_count;
+    uint16_t mail_node;
     uint32_t hash_queue_max;                    // checks waiting per hashing node; beyond: LOGIN_BUSY
     uint32_t remember_s;                        // how long a successful check is remembered (600)
     uint32_t failures_burst, failures_refill_s; // token bucket per address and per account
     uint32_t store_interval_s;                  // how often usage is written
+    uint32_t keep_days;                         // usage of earlier days is deleted, daily; 0: kept for ever
+    bool licences;                              // licence logins are on: hashing nodes have a key
 };
 
 struct accounts;
@@ -88,8 +102,9 @@ struct accounts_counts {
 void accounts_counts(const struct accounts *accounts, struct accounts_counts *ret_counts); // the accounts thread, or after accounts_run
 
 struct hasher;
-struct hasher *hasher_create(struct post *post, uint16_t node, uint16_t accounts_node); // NULL when memory is short
-void hasher_run(struct hasher *hasher);                                                 // the thread; returns after RECORD_STOP
+// NULL when memory is short. key, salt: of licences, borrowed; key NULL: licences are off.
+struct hasher *hasher_create(struct post *post, uint16_t node, uint16_t accounts_node, const struct licence_key *key, const char *salt);
+void hasher_run(struct hasher *hasher); // the thread; returns after RECORD_STOP
 void hasher_destroy(struct hasher *hasher);
 
 // Shard side: posts a login request (copies what is used of the credentials, which the caller then wipes). Never blocks.

@@ -6,6 +6,7 @@
 #include "auth/throttle.h"
 #include "net/accounts.h"
 #include "net/checks.h"
+#include "net/signup.h"
 #include "net/usage.h"
 #include "shards/node.h"
 #include "store/store.h"
@@ -45,7 +46,10 @@ struct accounts {
     bool is_sweeping;
     uint32_t sweep_place;
 
+    struct signups *signups; // NULL: single-user mode
+
     struct usage *usage;
+    char cleaned_day[STORE_DAY_BYTES]; // when usage of old days was deleted last; "": not yet
     struct timer watch_timer, usage_timer;
     bool is_store_failing[2]; // by enum store_use
     bool is_stopping;
@@ -58,6 +62,10 @@ void accounts_note_store(struct accounts *accounts, enum store_use use, enum sto
 
 void accounts_on_login(struct accounts *accounts, const struct post_record *record);
 void accounts_on_hash_answer(struct accounts *accounts, const struct post_record *record);
+void accounts_on_licence_answer(struct accounts *accounts, const struct post_record *record);
+
+// Which hashing node has the fewest jobs waiting, counted in hash_queued; -1: all are full. *ret_retry_after_s says when to ask again.
+int accounts_shortest_queue(const struct accounts *accounts, uint32_t *ret_retry_after_s);
 
 enum watch_result { WATCH_SAME, WATCH_CHANGED, WATCH_FAILED };
 // The account's password and name, as one fingerprint. false: this user may not log in.

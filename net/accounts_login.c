@@ -67,8 +67,7 @@ static void answer(struct accounts *accounts, const struct waiter *waiter, enum 
                bytes_of(NULL, 0));
 }
 
-// Which hashing node has the fewest checks waiting; -1: all are full, *ret_retry_after_s says when to ask again.
-static int shortest_queue(const struct accounts *accounts, uint32_t *ret_retry_after_s)
+int accounts_shortest_queue(const struct accounts *accounts, uint32_t *ret_retry_after_s)
 {
     uint16_t best = 0;
     for (uint16_t i = 1; i < accounts->config.hash_node_count; i++) {
@@ -83,7 +82,7 @@ static int shortest_queue(const struct accounts *accounts, uint32_t *ret_retry_a
 static void start_check(struct accounts *accounts, const struct login *login)
 {
     uint32_t retry_after_s = 0;
-    int queue = shortest_queue(accounts, &retry_after_s);
+    int queue = accounts_shortest_queue(accounts, &retry_after_s);
     if (queue < 0 || checks_waiting(accounts->checks) == ACCOUNTS_WAITERS_MAX) {
         answer(accounts, &login->waiter, LOGIN_BUSY, 0, retry_after_s);
         return;
@@ -112,6 +111,25 @@ static void start_check(struct accounts *accounts, const struct login *login)
     accounts->hash_queued[queue]++;
     accounts->counts.hashed++;
     post_write(accounts->post, accounts->config.node, (uint16_t)(accounts->config.hash_node_first + queue), RECORD_HASH,
+               bytes_of(&request, sizeof(request)), login->password);
+}
+
+// Starts the check of a licence on a hashing node. No user's bucket is asked: the name is everybody's, and a signature is nothing to guess.
+static void start_licence(struct accounts *accounts, const struct login *login)
+{
+    uint32_t retry_after_s = 0;
+    int queue = accounts_shortest_queue(accounts, &retry_after_s);
+    if (queue < 0 || checks_waiting(accounts->checks) == ACCOUNTS_WAITERS_MAX) {
+        answer(accounts, &login->waiter, LOGIN_BUSY, 0, retry_after_s);
+        return;
+    }
+    struct check *check = checks_add(accounts->checks, &login->credentials);
+    CHECK(check != NULL); // the queues have room for as many
+    bool waits = checks_wait(accounts->checks, check, &login->waiter);
+    CHECK(waits);
+    struct licence_request request = {.credentials = login->credentials};
+    accounts->hash_queued[queue]++;
+    post_write(accounts->post, accounts->config.node, (uint16_t)(accounts->config.hash_node_first + queue), RECORD_LICENCE,
                bytes_of(&request, sizeof(request)), login->password);
 }
 
@@ -164,6 +182,10 @@ static void login_multi(struct accounts *accounts, const struct login *login)
         join_check(accounts, check, login);
         return;
     }
+    if (accounts->config.licences && bytes_equal(login->user, bytes_text(LICENCE_USER))) {
+        start_licence(accounts, login);
+        return;
+    }
     uint32_t retry_after_s;
     if (!throttle_may(accounts->users, &login->user_print, login->now_ns, &retry_after_s)) {
         throttle_take(accounts->addresses, &login->waiter.address, login->now_ns);
@@ -203,27 +225,27 @@ static enum login_verdict conclude(struct accounts *accounts, const struct check
     return LOGIN_OK;
 }
 
-void accounts_on_hash_answer(struct accounts *accounts, const struct post_record *record)
+// The check that a hashing node has done.
+static struct check *take_check(struct accounts *accounts, uint16_t from, const struct fingerprint *credentials)
 {
-    CHECK(record->body.len == sizeof(struct hash_answer));
-    CHECK(record->from >= accounts->config.hash_node_first);
-    const struct hash_answer *hash_answer = (const struct hash_answer *)(const void *)record->body.ptr;
-    uint16_t queue = (uint16_t)(record->from - accounts->config.hash_node_first);
+    CHECK(from >= accounts->config.hash_node_first);
+    uint16_t queue = (uint16_t)(from - accounts->config.hash_node_first);
     CHECK(queue < accounts->config.hash_node_count && accounts->hash_queued[queue] > 0);
     accounts->hash_queued[queue]--;
-    struct check *check = checks_find(accounts->checks, &hash_answer->credentials);
+    struct check *check = checks_find(accounts->checks, credentials);
     CHECK(check != NULL);
+    return check;
+}
 
+// Remembers and watches what was right, and answers everybody who waited.
+static void finish_check(struct accounts *accounts, struct check *check, enum login_verdict verdict)
+{
     uint64_t now_ns = node_now_ns(accounts->node), account = 0;
-    watch_look(accounts); // before the account is read: what is watched from now on is as new as that
-    enum login_verdict verdict = conclude(accounts, check, hash_answer->matches != 0);
     if (verdict == LOGIN_OK) {
         account = (uint64_t)check->account;
         watch_add(accounts, account, &check->state);
         remember_add(accounts->remember, &check->credentials, account, now_ns);
     }
-    if (verdict != LOGIN_REFUSED)
-        throttle_give(accounts->users, &check->user);
     struct waiter waiter;
     while (checks_next(accounts->checks, check, &waiter)) {
         if (verdict == LOGIN_REFUSED)
@@ -231,4 +253,43 @@ void accounts_on_hash_answer(struct accounts *accounts, const struct post_record
         answer(accounts, &waiter, verdict, account, 0);
     }
     checks_remove(accounts->checks, check);
+}
+
+void accounts_on_hash_answer(struct accounts *accounts, const struct post_record *record)
+{
+    CHECK(record->body.len == sizeof(struct hash_answer));
+    const struct hash_answer *hash_answer = (const struct hash_answer *)(const void *)record->body.ptr;
+    struct check *check = take_check(accounts, record->from, &hash_answer->credentials);
+    watch_look(accounts); // before the account is read: what is watched from now on is as new as that
+    enum login_verdict verdict = conclude(accounts, check, hash_answer->matches != 0);
+    if (verdict != LOGIN_REFUSED)
+        throttle_give(accounts->users, &check->user);
+    finish_check(accounts, check, verdict);
+}
+
+// The signature was right: what the database says of the licence and its holder decides.
+static enum login_verdict conclude_licence(struct accounts *accounts, const struct licence_holder *holder, struct check *check)
+{
+    struct store_user user;
+    enum store_result result = store_licence_login(accounts->store, holder->email, holder->hash, &user);
+    if (result == STORE_FAILED) { // no news otherwise: a licence seen before is not written
+        accounts_note_store(accounts, STORE_WRITING, result);
+        return LOGIN_FAILED;
+    }
+    if (result == STORE_NOT_FOUND || !watch_state(accounts, &user, &check->state))
+        return LOGIN_REFUSED;
+    check->account = user.id;
+    return LOGIN_OK;
+}
+
+void accounts_on_licence_answer(struct accounts *accounts, const struct post_record *record)
+{
+    CHECK(record->body.len == sizeof(struct licence_answer));
+    const struct licence_answer *licence_answer = (const struct licence_answer *)(const void *)record->body.ptr;
+    struct check *check = take_check(accounts, record->from, &licence_answer->credentials);
+    watch_look(accounts); // as above
+    enum login_verdict verdict = LOGIN_REFUSED;
+    if (licence_answer->matches != 0)
+        verdict = conclude_licence(accounts, &licence_answer->holder, check);
+    finish_check(accounts, check, verdict);
 }

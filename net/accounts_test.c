@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "auth/auth.h"
+#include "auth/licence_maker.h"
 #include "auth/password.h"
 #include "shards/log.h"
 #include "store/store.h"
@@ -19,6 +20,7 @@ struct rig {
     struct store *store; // of the "other process"
     struct post *post;
     struct accounts *accounts;
+    struct licence_key *key; // of licences, or NULL
     struct hasher *hashers[2];
     pthread_t accounts_thread, hasher_threads[2];
     uint32_t answer_count, ended_count;
@@ -52,7 +54,7 @@ static void *run_hasher(void *hasher)
 static void rig_start_hashers(struct rig *rig)
 {
     for (int i = 0; i < 2; i++) {
-        rig->hashers[i] = hasher_create(rig->post, (uint16_t)(NODE_HASHER_1 + i), NODE_ACCOUNTS);
+        rig->hashers[i] = hasher_create(rig->post, (uint16_t)(NODE_HASHER_1 + i), NODE_ACCOUNTS, rig->key, "salt");
         CHECK(rig->hashers[i] != NULL);
         CHECK(pthread_create(&rig->hasher_threads[i], NULL, run_hasher, rig->hashers[i]) == 0);
     }
@@ -127,6 +129,7 @@ static void wait_for(struct rig *rig, const uint32_t *counter, uint32_t wanted)
     while (*counter < wanted) {
         if (post_drain(rig->post, NODE_SHARD, 1000, on_record, rig) > 0)
             continue;
+        post_flush(rig->post, NODE_SHARD);
         if (post_sleep(rig->post, NODE_SHARD)) {
             CHECK(poll(&wake, 1, DEADLINE_MS) == 1);
             uint64_t signals;
@@ -140,7 +143,7 @@ static void wait_for(struct rig *rig, const uint32_t *counter, uint32_t wanted)
 static void ask(struct rig *rig, uint32_t slot, uint8_t address, const char *user, const char *password)
 {
     struct login_request request = {.slot = slot, .generation = 7, .address = {.bytes = {[10] = 0xff, [11] = 0xff, 10, 0, 0, address}}};
-    char header[1024];
+    char header[2 * BASIC_PASSWORD_MAX];
     CHECK(basic_parse(bytes_of(header, basic_format(user, password, header, sizeof(header))), &request.credentials));
     accounts_login(rig->post, NODE_SHARD, NODE_ACCOUNTS, &request);
 }
@@ -404,6 +407,67 @@ static void test_single_user(void)
     rig_fini(&rig);
 }
 
+static const char *const licence_header = "{\"alg\":\"RS256\"}";
+
+static void sign(EVP_PKEY *rsa, const char *email, int issued, char token[LICENCE_TOKEN_MAX])
+{
+    char claims[128];
+    snprintf(claims, sizeof(claims), "{\"email\":\"%s\",\"iat\":%d}", email, issued);
+    licence_maker_sign(rsa, licence_header, claims, token, LICENCE_TOKEN_MAX);
+}
+
+// A licence makes its user, takes over a password account, and ends what was opened by the password; disabled ones and blocked users stay
+// out.
+static void test_licences(void)
+{
+    struct rig rig;
+    struct accounts_config config = config_default;
+    struct store_user user;
+    char pem[2048], me[LICENCE_TOKEN_MAX], me_again[LICENCE_TOKEN_MAX], new_one[LICENCE_TOKEN_MAX], wrapped[LICENCE_WRAPPED_MAX];
+    EVP_PKEY *rsa = EVP_RSA_gen(2048);
+    CHECK(rsa != NULL);
+    licence_maker_pem(rsa, pem, sizeof(pem));
+    sign(rsa, "Me@Me.com", 1, me);
+    sign(rsa, "me@me.com", 2, me_again);
+    sign(rsa, "new@x", 1, new_one);
+    licence_wrap(bytes_text(me), wrapped);
+    config.licences = true;
+    rig_start(&rig, config);
+    rig.key = licence_key_create(pem);
+    CHECK(rig.key != NULL);
+    rig_start_hashers(&rig);
+    uint64_t id = add_user(&rig, "me@me.com", "foobar", true);
+
+    expect(&rig, 1, "me@me.com", "foobar", LOGIN_OK, id);
+    expect(&rig, 1, "_LICENSE", me, LOGIN_OK, id);
+    wait_for(&rig, &rig.ended_count, 1); // sessions by password
+    CHECK(rig.ended == id);
+    expect(&rig, 1, "me@me.com", "foobar", LOGIN_REFUSED, 0);
+    expect(&rig, 1, "_license", me, LOGIN_OK, id); // remembered
+    expect(&rig, 1, "_license", wrapped, LOGIN_OK, id);
+    expect(&rig, 2, "_license", new_one, LOGIN_OK, id + 1);
+    CHECK(store_user_find(rig.store, "new@x", &user) == STORE_OK && user.verified && user.password_hash[0] == '\0');
+    me[10] ^= 1;
+    expect(&rig, 3, "_license", me, LOGIN_REFUSED, 0);
+    me[10] ^= 1;
+    expect(&rig, 3, "_license", "garbage", LOGIN_REFUSED, 0);
+    expect(&rig, 3, "_license", "", LOGIN_REFUSED, 0);
+    expect(&rig, 3, "_license", me, LOGIN_THROTTLED, 0); // that address, and nobody else
+
+    CHECK(store_licence_disable(rig.store, (int64_t)id) == STORE_OK);
+    wait_for(&rig, &rig.ended_count, 2);
+    CHECK(rig.ended == id);
+    expect(&rig, 4, "_license", me, LOGIN_REFUSED, 0);
+    expect(&rig, 4, "_license", me_again, LOGIN_OK, id); // bought anew
+    CHECK(store_user_set_blocked(rig.store, (int64_t)id, true) == STORE_OK);
+    expect(&rig, 4, "_license", me_again, LOGIN_REFUSED, 0);
+    rig_stop(&rig);
+    CHECK(rig.counts.remembered == 1);
+    rig_fini(&rig);
+    licence_key_destroy(rig.key);
+    EVP_PKEY_free(rsa);
+}
+
 static void test_create_failures(void)
 {
     char error[512] = "";
@@ -436,6 +500,7 @@ int main(void)
     test_failing_database();
     test_usage();
     test_single_user();
+    test_licences();
     test_create_failures();
     return 0;
 }

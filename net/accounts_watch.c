@@ -1,6 +1,7 @@
 // Whose account changed: other processes (the CLI, the original) write the same database. Every account that logged in is watched, since
 // its sessions may outlive the remembered check. Thread: the accounts node.
 #include <stddef.h>
+#include <stdio.h>
 
 #include "net/accounts_internal.h"
 #include "shards/base/check.h"
@@ -17,8 +18,11 @@ static void account_key(const struct accounts *accounts, uint64_t account, struc
 
 bool watch_state(const struct accounts *accounts, const struct store_user *user, struct fingerprint *ret_state)
 {
-    // The name too: SQLite gives a deleted user's row id to the next one.
-    fingerprint_make(&accounts->secret, FINGERPRINT_STATE, bytes_text(user->email), bytes_text(user->password_hash), ret_state);
+    // The name too: SQLite gives a deleted user's row id to the next one. And whether the last licence was disabled: the sessions that it
+    // opened must go; one opened by password may come back.
+    char name[STORE_EMAIL_MAX + 2];
+    int len = snprintf(name, sizeof(name), "%c%s", user->licence_disabled ? '-' : '+', user->email);
+    fingerprint_make(&accounts->secret, FINGERPRINT_STATE, bytes_of(name, (size_t)len), bytes_text(user->password_hash), ret_state);
     return user->verified && !user->blocked;
 }
 

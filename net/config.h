@@ -39,7 +39,8 @@ struct server_config {
     const char *database;    // path; NULL: single-user mode
     const char *single_user; // single-user mode: RELAY_USERNAME, RELAY_PASSWORD; else both NULL
     const char *single_password;
-    bool allow_empty; // start although nobody could log in
+    const char *control; // path of the control socket; NULL: beside the database
+    bool allow_empty;    // start although nobody could log in
 
     uint32_t shard_count;  // 0: as many as affinity mask and cgroup quota allow
     bool pin;              // each shard to one CPU
@@ -59,6 +60,16 @@ struct server_config {
 
     uint64_t remember_ns;       // how long a successful password check is remembered
     uint64_t store_interval_ns; // how often usage is written
+    uint32_t keep_stats_days;   // usage of earlier days is deleted
+
+    const char *licence_key;  // PEM of the key that signs licences; NULL: licence logins are off
+    const char *licence_salt; // of their hashes in the database
+
+    const char *postmark_key; // multi-user mode: mail by Postmark, by SMTP, or with neither to the log
+    const char *postmark_url;
+    const char *smtp_url;
+    const char *mail_from;
+    const char *public_url; // of this relay, for links in letters; NULL: no links
 
     const char *backbone_database;                      // path
     uint32_t backbone_threads;                          // crypto nodes; 0: as many as CPUs

@@ -12,7 +12,7 @@
 #include "shards/os.h"
 
 #define HELD_JOIN_MAX 4096 // held input up to this size is joined with the next read; more is worked off where it lies
-_Static_assert(HELD_JOIN_MAX + SHARD_READ_BYTES <= SHARD_READ_BUFFER_BYTES, "a read fits behind what was held");
+_Static_assert(HELD_JOIN_MAX <= SHARD_READ_BUFFER_BYTES - SHARD_READ_BYTES, "a read fits behind what was held");
 
 static bool on_ready(struct source *source, uint64_t now_ns);
 static void on_time(struct timer *timer, uint64_t now_ns);
@@ -46,13 +46,14 @@ static void reset(struct conn *conn, struct shard *shard)
     conn->source.fd = -1;
 }
 
-// No slot is left: one best effort to say so.
-static void refuse_full(struct shard *shard, int fd, bool http)
+// No slot is left: one best effort to say so, unless HTTP cannot be spoken at once.
+static void refuse_full(const struct listener *listener, int fd)
 {
+    struct shard *shard = listener->shard;
     static char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
     struct iovec iov = {.iov_base = answer, .iov_len = sizeof(answer) - 1};
     shard->metrics.refused_full++;
-    if (http && os_writev(fd, &iov, 1) < 0)
+    if (listener->ways == 0 && listener->room == NULL && os_writev(fd, &iov, 1) < 0)
         shard->metrics.accept_failed++;
     os_close(fd);
 }
@@ -62,7 +63,7 @@ void conn_accepted(const struct listener *listener, int fd, const struct net_add
     struct shard *shard = listener->shard;
     struct conn *conn = shard_take_slot(shard);
     if (conn == NULL) {
-        refuse_full(shard, fd, listener->room == NULL);
+        refuse_full(listener, fd);
         return;
     }
     CHECK(conn->phase == CONN_FREE);
@@ -223,7 +224,8 @@ static bool read_turn(struct conn *conn)
     uint8_t *buffer = shard->read_buffer;
     size_t have = 0;
     if (conn->held != NULL) {
-        have = conn->held->end - conn->held->start;
+        have = conn->held->end - conn->held->start; // HELD_JOIN_MAX, or an unfinished request head
+        CHECK(have <= SHARD_READ_BUFFER_BYTES - SHARD_READ_BYTES);
         memcpy(buffer, conn->held->data + conn->held->start, have);
         pool_give(shard->pool, conn->held);
         conn->held = NULL;
@@ -323,14 +325,9 @@ bool conn_send_raw(struct conn *conn, struct bytes bytes, size_t queue_bytes)
     CHECK(conn->room->raw);
     if (conn->phase != CONN_OPEN)
         return false;
-    if (queue_bytes == 0 && conn->control_queued + bytes.len > conn->shard->shared->limits.control_bytes_max) {
-        conn_close(conn, ERROR_SLOW_CONSUMER);
-        return false;
-    }
     if (!conn_write(conn, bytes))
         return false;
     conn->data_queued += queue_bytes;
-    conn->control_queued += queue_bytes == 0 ? bytes.len : 0;
     conn_count_usage(conn, 0, bytes.len);
     return true;
 }
@@ -341,8 +338,6 @@ static void account_written(struct conn *conn)
     size_t data_left = conn->data_queued < conn->out.bytes ? conn->data_queued : conn->out.bytes;
     size_t written = conn->data_queued - data_left;
     conn->data_queued = data_left;
-    if (conn->control_queued > conn->out.bytes)
-        conn->control_queued = conn->out.bytes;
     if (written > 0 && conn->phase == CONN_OPEN && conn->entered)
         router_written(conn->shard->router, conn->slot, written, &conn->shard->effects);
 }
@@ -581,7 +576,7 @@ void conn_drop(struct conn *conn, enum error why)
     pool_give(shard->pool, conn->held);
     pool_give(shard->pool, conn->message);
     conn->held = conn->message = NULL;
-    conn->data_queued = conn->control_queued = 0;
+    conn->data_queued = 0;
     shard_usage_now(shard, conn);
     if (conn->released)
         free_slot(conn);
@@ -597,6 +592,8 @@ void conn_released(struct conn *conn)
 
 void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes)
 {
+    if (conn->account == 0) // registering is nobody's usage
+        return;
     conn->usage_sent_bytes += sent_bytes;
     conn->usage_recv_bytes += recv_bytes;
     if (conn->in_usage)

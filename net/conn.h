@@ -7,6 +7,7 @@
 #include "net/accounts.h"
 #include "net/outq.h"
 #include "net/room.h"
+#include "net/web/rpc.h"
 #include "net/ws.h"
 #include "shards/node.h"
 #include <sys/types.h>
@@ -23,6 +24,12 @@ struct buckets_state {
     bool waiting;          // `partial` is whole, and the router made it wait
     uint8_t stage;         // enum buckets_stage
     uint8_t challenge[CHALLENGE_BYTES];
+};
+
+// What the room of /v1/auth keeps.
+struct auth_state {
+    bool asked;          // the accounts node, which has not answered yet
+    char id[RPC_ID_MAX]; // of the request in hand
 };
 
 struct listener;
@@ -58,8 +65,7 @@ struct conn {
     bool message_ready;
     uint8_t message_opcode;
     struct outq out;
-    size_t data_queued;    // of EFFECT_DATA (router_queue_bytes), not yet told to the router as written
-    size_t control_queued; // event bytes in `out`
+    size_t data_queued; // of EFFECT_DATA (router_queue_bytes), not yet told to the router as written
     struct ws_decoder ws;
     uint64_t last_input_ns, stalled_ns, deadline_ns; // deadline: of the phase or the room; 0: none
     uint64_t account;
@@ -68,6 +74,7 @@ struct conn {
     uint64_t usage_sent_bytes, usage_recv_bytes; // not yet handed over
     union {
         struct buckets_state buckets;
+        struct auth_state auth;
         struct backbone_session *backbone;
     } state;
 };
@@ -87,10 +94,13 @@ void conn_close(struct conn *conn, enum error why);
 void conn_wait(struct conn *conn);
 // Input must wait until what is queued has been written: for rooms whose answers are not bounded by the router's credit.
 void conn_wait_flushed(struct conn *conn);
+// Bytes in the output queue that are not data: events, answers, pongs. Never more than there are (what has left counts as these first).
+size_t conn_control_queued(const struct conn *conn);
 // Sends one WebSocket message made of three pieces. is_data: counts as data for flow control (payload_bytes of it), else as control.
 // False: the connection was closed instead (limits).
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data);
-// Raw rooms: sends bytes as they are. queue_bytes: what the router counts for them (router_queue_bytes); 0: control. false as conn_send.
+// Raw rooms: sends bytes as they are. queue_bytes: what the router counts for them (router_queue_bytes); 0: control, which the room bounds.
+// false: the connection is closing.
 bool conn_send_raw(struct conn *conn, struct bytes bytes, size_t queue_bytes);
 // Appends to a block that grows by doubling, so that what a peer makes us hold it has sent. False: the connection was closed (memory).
 bool conn_append(struct conn *conn, struct block **block, struct bytes bytes);

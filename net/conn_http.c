@@ -5,13 +5,20 @@
 #include <stdio.h>
 
 #include "net/deflate.h"
-#include "net/pages.h"
 #include "net/shard.h"
+#include "net/web/pages.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 
 #define PIPELINE_BYTES_MAX 65536 // answers queued on one connection before it is closed instead of kept alive
 #define ANSWER_BYTES_MAX 65536
+#define EXTRA_BYTES_MAX 2048
+
+// With every answer: what it says it is, it is; nobody else's page may show or read it. Pages bring a policy that allows what they need.
+#define SAFE_HEADERS                                                                                                                       \
+    "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nReferrer-Policy: no-referrer\r\n"                                         \
+    "Cross-Origin-Resource-Policy: same-origin\r\n"
+#define STRICT_POLICY "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
 
 static void answer(struct conn *conn, const struct http_request *request, unsigned status, const char *extra, const char *type,
                    struct bytes body)
@@ -20,7 +27,11 @@ static void answer(struct conn *conn, const struct http_request *request, unsign
     bool keep = request != NULL && request->keep_alive && request->content_length == 0 && conn->out.bytes < PIPELINE_BYTES_MAX;
     keep = keep && (status < 400 || status == 404 || status == 405) && !shard->stopping;
     bool head_only = request != NULL && request->method == HTTP_HEAD_;
-    size_t len = http_response(shard->scratch, ANSWER_BYTES_MAX, os_wall_s(), status, extra, type, body, keep, head_only);
+    char lines[EXTRA_BYTES_MAX];
+    const char *policy = strstr(extra, "Content-Security-Policy:") == NULL ? STRICT_POLICY : "";
+    int lines_len = snprintf(lines, sizeof(lines), "%s" SAFE_HEADERS "%s", extra, policy);
+    CHECK(lines_len > 0 && (size_t)lines_len < sizeof(lines));
+    size_t len = http_response(shard->scratch, ANSWER_BYTES_MAX, os_wall_s(), status, lines, type, body, keep, head_only);
     CHECK(len > 0);
     shard->metrics.http_requests++;
     if (!conn_write(conn, bytes_of(shard->scratch, len)))
@@ -123,6 +134,8 @@ static const struct route *find_route(const struct shard_shared *shared, struct 
     for (size_t i = 0; i < shared->route_count; i++) {
         const struct route *route = &shared->routes[i];
         size_t len = strlen(route->path);
+        if (route->multi_user && !shared->multi_user)
+            continue;
         if (path.len < len || memcmp(path.ptr, route->path, len) != 0)
             continue;
         if (path.len == len || (route->below && path.ptr[len] == '/'))
@@ -138,7 +151,7 @@ static bool dispatch(struct conn *conn, const struct http_request *request)
     struct page page;
     conn_find_client(conn, request);
     conn->route = find_route(shared, request->path);
-    if (conn->route == NULL && !page_find(request->path, shared->multi_user, shared->licences, &page))
+    if (conn->route == NULL && !page_find(request, shared->multi_user, shared->licences, &page))
         refuse(conn, request, 404, "");
     else if (request->method != HTTP_GET_ && (conn->route != NULL || request->method != HTTP_HEAD_))
         refuse(conn, request, 405, conn->route != NULL ? "Allow: GET\r\n" : "Allow: GET, HEAD\r\n");

@@ -4,6 +4,7 @@
 #include "net/shard.h"
 #include "shards/base/check.h"
 
+#define SMALL_FRAME_BYTES 4096 // up to here contiguous room in the queue is worth more than a full block
 #define DEFLATE_BYTES_MIN 1024 // smaller messages are not worth compressing (protocols/buckets.md "Websocket layer")
 
 static struct ws_limits limits_of(const struct conn *conn)
@@ -13,11 +14,33 @@ static struct ws_limits limits_of(const struct conn *conn)
 
 // ---- out ----
 
+// A small frame goes into the queue in one piece.
+static bool send_small(struct conn *conn, enum ws_opcode opcode, bool rsv1, const struct bytes *parts, size_t count, size_t total)
+{
+    CHECK(conn->phase != CONN_GONE && conn->phase != CONN_FREE);
+    uint8_t *to = outq_reserve(&conn->out, conn->shard->pool, WS_HEAD_MAX + total);
+    if (to == NULL) {
+        conn_drop(conn, ERROR_OUT_OF_MEMORY);
+        return false;
+    }
+    size_t len = ws_head(to, opcode, rsv1, total, /* mask= */ NULL);
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].len > 0)
+            memcpy(to + len, parts[i].ptr, parts[i].len);
+        len += parts[i].len;
+    }
+    outq_commit(&conn->out, len);
+    conn_mark_dirty(conn);
+    return true;
+}
+
 static bool send_frame(struct conn *conn, enum ws_opcode opcode, bool rsv1, const struct bytes *parts, size_t count)
 {
     uint64_t total = 0;
     for (size_t i = 0; i < count; i++)
         total += parts[i].len;
+    if (total <= SMALL_FRAME_BYTES && conn->phase != CONN_GONE && conn->phase != CONN_FREE)
+        return send_small(conn, opcode, rsv1, parts, count, (size_t)total);
     uint8_t head[WS_HEAD_MAX];
     size_t head_len = ws_head(head, opcode, rsv1, total, /* mask= */ NULL);
     if (!conn_write(conn, bytes_of(head, head_len)))
@@ -43,6 +66,11 @@ static size_t compress(struct conn *conn, const struct bytes parts[3], size_t to
     return deflate_message(shard->deflate, conn->deflate_bits, bytes_of(shard->scratch, total), shard->deflated, SHARD_SCRATCH_BYTES);
 }
 
+size_t conn_control_queued(const struct conn *conn)
+{
+    return conn->out.bytes > conn->data_queued ? conn->out.bytes - conn->data_queued : 0;
+}
+
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data)
 {
     struct shard *shard = conn->shard;
@@ -50,7 +78,7 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
         return false;
     const struct bytes parts[3] = {head, payload, tail};
     size_t total = head.len + payload.len + tail.len;
-    if (!is_data && conn->control_queued + total > shard->shared->limits.control_bytes_max) {
+    if (!is_data && conn_control_queued(conn) + total > shard->shared->limits.control_bytes_max) {
         conn_close(conn, ERROR_SLOW_CONSUMER);
         return false;
     }
@@ -64,12 +92,10 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
     }
     if (!sent)
         return false;
-    if (is_data) {
+    if (is_data)
         conn->data_queued += router_queue_bytes(payload.len);
-    } else {
-        conn->control_queued += total;
+    else
         shard->metrics.events_out++;
-    }
     conn_count_usage(conn, 0, total);
     return true;
 }

@@ -352,12 +352,15 @@ void http_date(int64_t wall_s, char ret_date[30])
 size_t http_response(uint8_t *out, size_t max, int64_t wall_s, unsigned status, const char *extra, const char *type, struct bytes body,
                      bool keep_alive, bool head_only)
 {
-    CHECK(status >= 200 && extra != NULL);
+    CHECK(status >= 200 && extra != NULL && (status != 304 || body.len == 0));
     char date[30];
     http_date(wall_s, date);
-    int head_len = snprintf((char *)out, max, "HTTP/1.1 %u %s\r\nDate: %s\r\n%s%s%s%sContent-Length: %zu\r\nConnection: %s\r\n\r\n", status,
-                            http_reason(status), date, extra, type != NULL ? "Content-Type: " : "", type != NULL ? type : "",
-                            type != NULL ? "\r\n" : "", body.len, keep_alive ? "keep-alive" : "close");
+    char content_length[48] = ""; // a 304 has no content (RFC 9110 15.4.5)
+    if (status != 304)
+        snprintf(content_length, sizeof(content_length), "Content-Length: %zu\r\n", body.len);
+    int head_len = snprintf((char *)out, max, "HTTP/1.1 %u %s\r\nDate: %s\r\n%s%s%s%s%sConnection: %s\r\n\r\n", status, http_reason(status),
+                            date, extra, type != NULL ? "Content-Type: " : "", type != NULL ? type : "", type != NULL ? "\r\n" : "",
+                            content_length, keep_alive ? "keep-alive" : "close");
     CHECK(head_len > 0);
     size_t len = (size_t)head_len;
     size_t body_len = head_only ? 0 : body.len;

@@ -50,7 +50,7 @@ bool http_has_token(struct bytes list, const char *token); // comma-separated li
 
 // Formats a whole response with Date, Content-Length, Content-Type (if type), Connection (close or keep-alive) and extra header lines
 // ("Name: value\r\n"..., may be ""). Date comes first, as the original's. head_only: no body, but its Content-Length.
-// Returns the length, or 0 if max is too small. Not for 1xx, 204, 304.
+// Returns the length, or 0 if max is too small. A 304 has no body and no Content-Length. Not for 1xx, 204.
 size_t http_response(uint8_t *out, size_t max, int64_t wall_s, unsigned status, const char *extra, const char *type, struct bytes body,
                      bool keep_alive, bool head_only);
 const char *http_reason(unsigned status);

@@ -242,6 +242,9 @@ static void test_responses(void)
     CHECK(exact == len);
     CHECK(http_response(out, len - 1, 784111777, 403, "", NULL, bytes_text("403 Forbidden"), false, false) == 0);
     CHECK(http_response(out, 20, 784111777, 403, "", NULL, bytes_text("403 Forbidden"), false, false) == 0);
+    len = http_response(out, sizeof(out), 784111777, 304, "ETag: \"x\"\r\n", NULL, bytes_of(NULL, 0), true, false);
+    CHECK(bytes_equal(bytes_of(out, len), bytes_text("HTTP/1.1 304 Not Modified\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+                                                     "ETag: \"x\"\r\nConnection: keep-alive\r\n\r\n")));
     len = http_response(out, sizeof(out), 0, 405, "Allow: GET\r\n", "text/plain", bytes_text("no"), true, true);
     expect_text(out, len,
                 "HTTP/1.1 405 Method Not Allowed\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nAllow: GET\r\nContent-Type: text/plain\r\n"

@@ -37,8 +37,9 @@ struct room {
 // Where HTTP leads to a room: an exact path, or one and everything below it.
 struct route {
     const char *path;
-    bool below; // also path/...
-    bool login; // HTTP Basic by the accounts node first
+    bool below;      // also path/...
+    bool login;      // HTTP Basic by the accounts node first
+    bool multi_user; // not there in single-user mode
     const struct room *room;
 };
 

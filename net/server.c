@@ -1,5 +1,5 @@
-// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, hashing nodes, crypto nodes, main. Everything is made by the main
-// thread before the others start and torn down by it after they have ended, so no start or end races with anything.
+// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, hashing nodes, mail, crypto nodes, main. Everything is made by the
+// main thread before the others start and torn down by it after they have ended, so no start or end races with anything.
 #include "net/server.h"
 
 #include <errno.h>
@@ -13,9 +13,12 @@
 #include <unistd.h>
 
 #include "auth/auth.h"
+#include "net/control.h"
 #include "net/listen.h"
+#include "net/mail.h"
 #include "net/shard.h"
 #include "net/tls_reload.h"
+#include "net/web/auth_room.h"
 #include "shards/base/check.h"
 #include "shards/cpus.h"
 #include "shards/log.h"
@@ -44,18 +47,22 @@ struct server {
     const struct server_config *config;
     struct shard_shared shared;
     struct accounts *accounts;
+    struct licence_key *licence_key; // NULL: licence logins are off
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
+    uint16_t mail_node;
+    struct mail *mail; // NULL: single-user mode
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
     struct backbone_shared backbone; // worker_count 0: no Backbone listener
     struct worker *workers[BACKBONE_WORKERS_MAX];
-    struct tls_reload *tls; // NULL: no listener has TLS
+    struct control *control; // NULL: none
+    struct tls_reload *tls;  // NULL: no listener has TLS
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
-    struct thread threads[SHARDS_MAX + HASHERS_MAX + BACKBONE_WORKERS_MAX + 1];
+    struct thread threads[SHARDS_MAX + HASHERS_MAX + BACKBONE_WORKERS_MAX + 2];
     size_t thread_count;
     uint32_t listeners_open;
     char error_text[512];
@@ -157,6 +164,31 @@ static bool create_workers(struct server *server)
     return true;
 }
 
+static bool read_licence_key(struct server *server)
+{
+    const char *pem = server->config->licence_key;
+    if (pem == NULL || pem[0] == '\0' || server->config->database == NULL)
+        return true;
+    server->licence_key = licence_key_create(pem);
+    return server->licence_key != NULL || fail(server, "AUTH_LICENSE_PUBKEY is no RSA public key of 1024 bits or more in PEM");
+}
+
+static bool create_mail(struct server *server)
+{
+    const struct server_config *config = server->config;
+    const struct mail_config mail = {
+        .postmark_key = config->postmark_key,
+        .postmark_url = config->postmark_url,
+        .smtp_url = config->smtp_url,
+        .from = config->mail_from,
+        .public_url = config->public_url,
+        .node = server->mail_node,
+        .accounts_node = server->shared.accounts_node,
+    };
+    server->mail = mail_create(server->shared.post, &mail, server->error_text, sizeof(server->error_text));
+    return server->mail != NULL;
+}
+
 static bool create_services(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -164,9 +196,11 @@ static bool create_services(struct server *server)
     unsigned wanted = config->hash_threads > 0 ? config->hash_threads : (server->cpus.count + 3u) / 4;
     server->hasher_count = (uint16_t)(wanted < HASHERS_MAX ? wanted : HASHERS_MAX);
     shared->accounts_node = shared->shard_count;
-    plan_backbone(server, (uint16_t)(shared->shard_count + 1 + server->hasher_count));
+    server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
+    plan_backbone(server, (uint16_t)(server->mail_node + 1));
     shared->main_node = (uint16_t)(server->backbone.worker_first + server->backbone.worker_count);
     shared->multi_user = config->database != NULL;
+    shared->licences = server->licence_key != NULL;
     hash_secret_create(&shared->secret);
     shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
     if (shared->post == NULL)
@@ -179,21 +213,25 @@ static bool create_services(struct server *server)
         .shard_count = shared->shard_count,
         .hash_node_first = (uint16_t)(shared->accounts_node + 1),
         .hash_node_count = server->hasher_count,
+        .mail_node = server->mail_node,
         .hash_queue_max = HASH_QUEUE_MAX,
         .remember_s = (uint32_t)(config->remember_ns / SECOND_NS),
         .failures_burst = FAILURES_BURST,
         .failures_refill_s = FAILURES_REFILL_S,
         .store_interval_s = (uint32_t)((config->store_interval_ns + SECOND_NS - 1) / SECOND_NS),
+        .keep_days = config->keep_stats_days,
+        .licences = shared->licences,
     };
     server->accounts = accounts_create(shared->post, &accounts, server->error_text, sizeof(server->error_text));
     if (server->accounts == NULL)
         return false;
     for (uint16_t i = 0; i < server->hasher_count; i++) {
-        server->hashers[i] = hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node);
+        server->hashers[i] =
+            hasher_create(shared->post, (uint16_t)(accounts.hash_node_first + i), accounts.node, server->licence_key, config->licence_salt);
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
-    return create_workers(server);
+    return create_workers(server) && (config->database == NULL || create_mail(server));
 }
 
 static bool load_tls(struct server *server)
@@ -259,6 +297,8 @@ static bool on_signal(struct source *source, uint64_t now_ns)
             continue;
         }
         server->stopping = true;
+        control_destroy(server->control);
+        server->control = NULL;
         tls_reload_stop(server->tls);
         LOG(INFO, "STOPPING", "signal=%u", info.ssi_signo);
         for (uint16_t i = 0; i <= server->shared.accounts_node; i++)
@@ -270,13 +310,32 @@ static bool on_signal(struct source *source, uint64_t now_ns)
 static void on_main_record(void *owner, const struct post_record *record)
 {
     struct server *server = owner;
+    if (record->kind == RECORD_REPORT) {
+        control_on_report(server->control, record);
+        return;
+    }
     CHECK(record->kind == RECORD_STOPPED);
     if (++server->shards_stopped < server->shared.shard_count)
         return;
-    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes: nobody needs you any more
+    for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes and mail: nobody needs you any more
         if (i != server->shared.accounts_node)
             tell(server, i);
     node_stop(server->main_node);
+}
+
+// A wish: a relay that cannot be asked relays all the same.
+static void create_control(struct server *server)
+{
+    const struct shard_shared *shared = &server->shared;
+    char path[CONFIG_ADDRESS_MAX], error[128] = "the path is too long for a socket";
+    struct log_value path_text, error_text;
+    bool wanted = server->config->control != NULL || server->config->database != NULL;
+    if (control_path(server->config, path))
+        server->control = control_create(path, server->main_node, shared->shard_count, shared->accounts_node, error, sizeof(error));
+    else
+        snprintf(path, sizeof(path), "none");
+    if (server->control == NULL && wanted)
+        LOG(WARN, "CONTROL_OFF", "path=%s reason=%s", log_value(path, &path_text), log_value(error, &error_text));
 }
 
 static bool create_main(struct server *server)
@@ -288,6 +347,7 @@ static bool create_main(struct server *server)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); // before the threads start: they inherit it
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a file that may not grow is a failed write, as a full disk is
     server->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     server->signals.on_ready = on_signal;
     const struct node_owner owner = {.owner = server, .on_record = on_main_record};
@@ -331,6 +391,14 @@ static void *worker_thread(void *argument)
     return NULL;
 }
 
+static void *mail_thread(void *argument)
+{
+    struct thread *thread = argument;
+    log_node(thread->server->mail_node);
+    mail_run(thread->server->mail);
+    return NULL;
+}
+
 static void start(struct server *server, void *(*run)(void *), uint16_t index, int cpu, const char *name)
 {
     struct thread *thread = &server->threads[server->thread_count++];
@@ -353,6 +421,8 @@ static void start_threads(struct server *server)
         start(server, hasher_thread, i, -1, "hasher");
     for (uint16_t i = 0; i < server->backbone.worker_count; i++)
         start(server, worker_thread, i, -1, "crypto");
+    if (server->mail != NULL)
+        start(server, mail_thread, 0, -1, "mail");
     for (uint16_t i = 0; i < server->shared.shard_count; i++) {
         snprintf(name, sizeof(name), "shard%u", (unsigned)i);
         start(server, shard_thread, i, cpu_of(server, i), name);
@@ -383,6 +453,8 @@ static void print_plan(const struct server *server)
         printf("  backbone: %u crypto threads, identities in %s\n", (unsigned)server->backbone.worker_count, config->backbone_database);
     printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
            limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
+    if (server->mail != NULL)
+        printf("  mail: %s\n", mail_way(server->mail));
     printf("ready\n");
     fflush(stdout);
 }
@@ -405,7 +477,10 @@ static void destroy(struct server *server)
         hasher_destroy(server->hashers[i]);
     for (uint16_t i = 0; i < server->backbone.worker_count; i++)
         worker_destroy(server->workers[i]);
+    mail_destroy(server->mail);
     accounts_destroy(server->accounts);
+    licence_key_destroy(server->licence_key);
+    control_destroy(server->control);
     tls_reload_destroy(server->tls);
     if (server->main_node != NULL)
         node_destroy(server->main_node);
@@ -420,7 +495,8 @@ static void destroy(struct server *server)
 
 int server_run(const struct server_config *config)
 {
-    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room}};
+    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room},
+                                          {.path = "/v1/auth", .multi_user = true, .room = &auth_room}};
     return server_run_routes(config, routes, sizeof(routes) / sizeof(routes[0]));
 }
 
@@ -444,13 +520,14 @@ int server_run_routes(const struct server_config *config, const struct route *ro
     bool made = choose_cpus(server);
     if (made) {
         fill_limits(server);
-        made = load_tls(server) && create_services(server) && create_main(server) && create_shards(server);
+        made = read_licence_key(server) && load_tls(server) && create_services(server) && create_main(server) && create_shards(server);
     }
     if (!made) {
         fprintf(stderr, "shardrelay: %s\n", server->error_text);
         destroy(server);
         return 1;
     }
+    create_control(server);
     if (server->tls != NULL)
         tls_reload_start(server->tls, server->main_node, server->shared.shard_count);
     start_threads(server);

@@ -5,6 +5,8 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
+#include "net/report.h"
+#include "net/web/auth_room.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -390,6 +392,17 @@ static void on_login_answer(struct shard *shard, struct bytes body)
     shard_carry_out(shard);
 }
 
+static void on_signup_answer(struct shard *shard, struct bytes body)
+{
+    struct signup_answer answer;
+    CHECK(body.len == sizeof(answer));
+    memcpy(&answer, body.ptr, sizeof(answer));
+    struct conn *conn = shard_conn(shard, answer.slot);
+    if (conn->generation == answer.generation)
+        auth_room_answer(conn, &answer);
+    shard_carry_out(shard);
+}
+
 static void on_account_ended(struct shard *shard, struct bytes body)
 {
     struct account_ended ended;
@@ -422,8 +435,14 @@ static void on_record(void *owner, const struct post_record *record)
     case RECORD_LOGIN_ANSWER:
         on_login_answer(shard, record->body);
         return;
+    case RECORD_SIGNUP_ANSWER:
+        on_signup_answer(shard, record->body);
+        return;
     case RECORD_ACCOUNT_ENDED:
         on_account_ended(shard, record->body);
+        return;
+    case RECORD_REPORT_ASK:
+        shard_report(shard, record);
         return;
     case RECORD_TLS_CONTEXT:
         on_tls_context(shard, record->body);

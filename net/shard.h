@@ -5,6 +5,7 @@
 #include "net/backbone/backbone.h"
 #include "net/conn.h"
 #include "net/deflate.h"
+#include "net/http.h"
 #include "net/metrics.h"
 #include "net/outq.h"
 #include "net/tls.h"
@@ -12,9 +13,9 @@
 #include "shards/node.h"
 #include "shards/pool.h"
 
-#define SHARD_READ_BYTES 131072 // one read at most
+#define SHARD_READ_BYTES 262144 // one read at most
 #define SHARD_SCRATCH_BYTES (1u << 20)
-#define SHARD_READ_BUFFER_BYTES (SHARD_READ_BYTES + 4096)
+#define SHARD_READ_BUFFER_BYTES (SHARD_READ_BYTES + HTTP_HEAD_MAX) // a read behind the longest input that is held and joined with it
 #define SHARD_LISTENERS_MAX 64
 
 struct shard_limits {

@@ -203,12 +203,41 @@ static size_t data_item(struct ws_decoder *decoder, const struct ws_limits *limi
     return len;
 }
 
+// The common case at once: a client's whole, unfragmented binary message lies in the buffer. 0: it is not that.
+static size_t whole_message(struct ws_decoder *decoder, const struct ws_limits *limits, uint8_t *buf, size_t len, struct ws_item *ret_item)
+{
+    bool at_rest = decoder->in_frame ? decoder->frame_fin && decoder->frame_left == 0 : decoder->message_opcode == 0;
+    if (!at_rest || len < 8 || !limits->expect_mask || buf[0] != (0x80 | WS_BINARY) || (buf[1] & 0x80) == 0)
+        return 0;
+    size_t payload_len = buf[1] & 0x7f, head_len = 2 + 4;
+    if (payload_len == 126) {
+        payload_len = (size_t)buf[2] << 8 | buf[3];
+        head_len = 2 + 2 + 4;
+    }
+    bool is_sound = buf[1] == (0x80 | 126) ? payload_len >= 126 : payload_len > 0 && payload_len < 126;
+    if (!is_sound || len - head_len < payload_len || payload_len > limits->message_bytes_max)
+        return 0;
+    *decoder = (struct ws_decoder){.message_bytes = payload_len,
+                                   .opcode = WS_BINARY,
+                                   .message_opcode = WS_BINARY,
+                                   .in_frame = true,
+                                   .frame_fin = true,
+                                   .mask_phase = (uint8_t)(payload_len & 3)};
+    memcpy(decoder->mask, buf + head_len - 4, 4);
+    ws_mask(buf + head_len, payload_len, decoder->mask, 0);
+    *ret_item =
+        (struct ws_item){.kind = WS_ITEM_DATA, .opcode = WS_BINARY, .first = true, .last = true, .ptr = buf + head_len, .len = payload_len};
+    return head_len + payload_len;
+}
+
 size_t ws_next(struct ws_decoder *decoder, const struct ws_limits *limits, uint8_t *buf, size_t len, struct ws_item *ret_item)
 {
     CHECK(!decoder->failed);
     CHECK(len == 0 || buf != NULL);
+    size_t used = whole_message(decoder, limits, buf, len, ret_item);
+    if (used > 0)
+        return used;
     *ret_item = (struct ws_item){.kind = WS_ITEM_NONE};
-    size_t used = 0;
     if (decoder->in_frame && decoder->frame_left == 0)
         settle(decoder);
     if (!decoder->in_frame) {
@@ -263,26 +292,74 @@ size_t ws_head(uint8_t out[WS_HEAD_MAX], enum ws_opcode opcode, bool rsv1, uint6
     return 2 + width + 4;
 }
 
+// Four words that may lie anywhere: vector operations, and no copy on the stack.
+typedef uint64_t mask_words __attribute__((vector_size(32), aligned(1), may_alias));
+typedef uint64_t mask_word __attribute__((aligned(1), may_alias));
+
+#define MASK_BLOCK_BYTES 128
+#define MASK_LONG_BYTES 512 // from here on alignment and AVX2 pay for themselves
+
+static inline void mask_blocks(uint8_t *ptr, size_t blocks, uint64_t word)
+{
+    const mask_words words = {word, word, word, word};
+    for (; blocks > 0; ptr += MASK_BLOCK_BYTES, blocks--) {
+        mask_words *at = (mask_words *)(void *)ptr;
+        at[0] ^= words;
+        at[1] ^= words;
+        at[2] ^= words;
+        at[3] ^= words;
+    }
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static void mask_blocks_avx2(uint8_t *ptr, size_t blocks, uint64_t word)
+{
+    const mask_words words = {word, word, word, word};
+    for (; blocks > 0; ptr += MASK_BLOCK_BYTES, blocks--) {
+        mask_words *at = (mask_words *)(void *)ptr;
+        at[0] ^= words;
+        at[1] ^= words;
+        at[2] ^= words;
+        at[3] ^= words;
+    }
+}
+
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2");
+}
+#else
+#define mask_blocks_avx2 mask_blocks
+static bool has_avx2(void)
+{
+    return false;
+}
+#endif
+
 void ws_mask(uint8_t *ptr, size_t len, const uint8_t mask[4], unsigned phase)
 {
     CHECK(phase < 4);
-    uint8_t turned[8];
-    for (unsigned i = 0; i < 8; i++)
-        turned[i] = mask[(phase + i) & 3];
+    if (len >= MASK_LONG_BYTES) {
+        size_t lead = -(uintptr_t)ptr & 31;
+        ws_mask(ptr, lead, mask, phase);
+        ptr += lead;
+        len -= lead;
+        phase = (unsigned)(phase + lead) & 3;
+    }
+    uint8_t turned[8] = {mask[phase], mask[(phase + 1) & 3], mask[(phase + 2) & 3], mask[(phase + 3) & 3]};
+    memcpy(turned + 4, turned, 4);
     uint64_t word;
     memcpy(&word, turned, 8);
-    size_t at = 0;
-    for (; len - at >= 32; at += 32) { // four words at once: the compiler makes them vector operations
-        uint64_t block[4];
-        memcpy(block, ptr + at, 32);
-        block[0] ^= word;
-        block[1] ^= word;
-        block[2] ^= word;
-        block[3] ^= word;
-        memcpy(ptr + at, block, 32);
-    }
-    for (; at < len; at++)
-        ptr[at] ^= turned[at & 7];
+    size_t blocks = len / MASK_BLOCK_BYTES;
+    if (len >= MASK_LONG_BYTES && has_avx2())
+        mask_blocks_avx2(ptr, blocks, word);
+    else
+        mask_blocks(ptr, blocks, word);
+    ptr += blocks * MASK_BLOCK_BYTES;
+    for (len -= blocks * MASK_BLOCK_BYTES; len >= 8; ptr += 8, len -= 8)
+        *(mask_word *)(void *)ptr ^= word;
+    for (size_t at = 0; at < len; at++)
+        ptr[at] ^= turned[at];
 }
 
 size_t ws_close_payload(uint8_t out[WS_CONTROL_MAX], uint16_t code, struct bytes reason)

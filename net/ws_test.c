@@ -306,6 +306,24 @@ static void test_mask(void)
     }
 }
 
+// Long ones take vector operations on aligned blocks: every alignment, phase and remainder.
+static void test_mask_long(void)
+{
+    static const uint8_t mask[4] = {0x11, 0x23, 0x45, 0x87};
+    static uint8_t bytes[2048];
+    for (size_t len = 500; len <= 1500; len += len < 700 ? 1 : 97) {
+        for (size_t start = 0; start < 33; start++) {
+            unsigned phase = (unsigned)(len + start) & 3;
+            memset(bytes, 0x40, sizeof(bytes));
+            ws_mask(bytes + start, len, mask, phase);
+            for (size_t i = 0; i < sizeof(bytes); i++) {
+                bool masked = i >= start && i < start + len;
+                CHECK(bytes[i] == (masked ? 0x40 ^ mask[(phase + i - start) & 3] : 0x40));
+            }
+        }
+    }
+}
+
 static void test_heads(void)
 {
     static const uint8_t mask[4] = {0xaa, 0xbb, 0xcc, 0xdd};
@@ -388,6 +406,7 @@ int main(void)
     test_limit();
     test_random();
     test_mask();
+    test_mask_long();
     test_heads();
     test_close_payload();
     test_utf8();

@@ -277,6 +277,15 @@ void router_counts(const struct router *router, struct router_counts *ret_counts
                                          .data_lost = router->data_lost};
 }
 
+bool router_session(const struct router *router, struct handle handle, struct router_session *ret_session)
+{
+    const struct session *session = session_of(router, handle);
+    if (session == NULL)
+        return false;
+    *ret_session = (struct router_session){.key = session->key, .links = session->links_live};
+    return true;
+}
+
 void router_check(const struct router *router)
 {
     CHECK(router->fifo_count == 0);

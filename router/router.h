@@ -177,5 +177,12 @@ struct router_counts {
 };
 void router_counts(const struct router *router, struct router_counts *ret_counts);
 
+struct router_session {
+    struct key key;
+    uint32_t links; // asked, half or linked
+};
+// What a session is. false: it is not known (any more).
+bool router_session(const struct router *router, struct handle session, struct router_session *ret_session);
+
 // Walks everything and checks the module's invariants (CHECK). Slow: tests and simulator.
 void router_check(const struct router *router);

@@ -363,7 +363,9 @@ size_t post_flush(struct post *post, uint16_t self)
     for (uint16_t i = 0; i < desk->dirty_count; i++) {
         uint16_t target = desk->dirty[i];
         push_overflow(post, self, target);
-        publish_open(post, self, target);
+        if (desk->out[target].overflow_count ==
+            0) // else it goes on filling behind those that wait, so that many small turns are few parcels
+            publish_open(post, self, target);
         any_pushed = any_pushed || desk->out[target].is_pushed;
     }
     if (any_pushed)
@@ -472,7 +474,8 @@ bool post_sleep(struct post *post, uint16_t self)
     ring_fence();
     bool is_needed = has_mail(post, self);
     for (uint16_t i = 0; i < desk->dirty_count; i++) { // room that was made before `asleep` could be seen
-        CHECK(desk->out[desk->dirty[i]].open == NULL); // flush before sleeping
+        const struct outbox *box = &desk->out[desk->dirty[i]];
+        CHECK(box->open == NULL || box->overflow_count > 0); // flush before sleeping
         (void)push_overflow(post, self, desk->dirty[i]);
     }
     is_needed = is_needed || (desk->is_relieved && !BUG(25)); // one more turn, in which the owner sees that the target is no longer full

@@ -40,8 +40,8 @@ struct post_record {
 size_t post_drain(struct post *post, uint16_t self, size_t records_max, void (*on_record)(void *owner, const struct post_record *record),
                   void *owner);
 
-// Before sleeping: declares the node asleep; false (then do not sleep) when mail has come meanwhile, or when waiting parcels found room since
-// the last call, so that post_is_full may have changed. After waking: post_awake.
+// Before sleeping: declares the node asleep; false (then do not sleep) when mail has come meanwhile, or when waiting parcels found room
+// since the last call, so that post_is_full may have changed. After waking: post_awake.
 bool post_sleep(struct post *post, uint16_t self);
 void post_awake(struct post *post, uint16_t self);
 

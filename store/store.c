@@ -26,7 +26,9 @@ static bool create_private(const char *path)
 static void describe(const char *path, sqlite3 *db, int code, const char *reason, char *error_text, size_t error_max)
 {
     int system_error = db == NULL ? 0 : sqlite3_system_errno(db);
-    if (code == SQLITE_CANTOPEN && system_error != 0)
+    if ((code & 0xff) == SQLITE_READONLY)
+        snprintf(error_text, error_max, "database %s: %s: it needs a folder to write its -wal and -shm files to", path, reason);
+    else if (code == SQLITE_CANTOPEN && system_error != 0)
         snprintf(error_text, error_max, "database %s: %s: %s", path, reason, strerror(system_error));
     else
         snprintf(error_text, error_max, "database %s: %s", path, reason);

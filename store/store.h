@@ -6,6 +6,7 @@
 
 #define STORE_EMAIL_MAX 320  // bytes; what is longer in the file is cut in answers
 #define STORE_HASH_MAX 127   // bytes of a password hash; a longer one reads as ""
+#define STORE_LICENCE_MAX 63 // bytes of a licence's hash
 #define STORE_ADDRESS_MAX 45 // bytes of an address as text
 #define STORE_TOP 20         // users and addresses in the statistics
 #define STORE_ERROR_MAX 512
@@ -34,8 +35,10 @@ struct store_user {
     int64_t id; // > 0
     bool verified, blocked;
     char email[STORE_EMAIL_MAX + 1];
-    char password_hash[STORE_HASH_MAX + 1]; // "" : logs in by licence only
-    char created[32];                       // "YYYY-MM-DD HH:MM:SS", UTC
+    char password_hash[STORE_HASH_MAX + 1];   // "" : logs in by licence only
+    char created[32];                         // "YYYY-MM-DD HH:MM:SS", UTC
+    char licence_hash[STORE_LICENCE_MAX + 1]; // of the licence used last (auth/licence.h); "": none yet
+    bool licence_disabled;                    // that licence
 };
 
 // E-mail addresses are stored and looked up in lower case (ASCII), as the original does.
@@ -49,6 +52,34 @@ enum store_result store_user_set_password(struct store *store, int64_t id, const
 enum store_result store_user_delete(struct store *store, int64_t id); // with its tokens and usage
 // Calls on_user for each, by e-mail address, until it returns false. on_user must not call the store.
 enum store_result store_user_list(struct store *store, bool (*on_user)(void *owner, const struct store_user *user), void *owner);
+
+// Codes that were mailed: 32 upper-case hex digits of 128 random bits, good for an hour, of which a user has at most the 3 newest of a
+// kind. wall_s: UTC seconds since 1970.
+#define STORE_TOKEN_BYTES 33 // with the NUL
+#define STORE_TOKEN_SECONDS 3600
+#define STORE_TOKENS_MAX 3
+// Makes a code for a user who exists and stores it; nobody else's codes change but those that have expired, which go.
+enum store_result store_token_add_verify(struct store *store, int64_t user, int64_t wall_s, char ret_token[STORE_TOKEN_BYTES]);
+enum store_result store_token_add_reset(struct store *store, int64_t user, int64_t wall_s, char ret_token[STORE_TOKEN_BYTES]);
+// Spends the code: the address is verified and all codes of this kind are gone. STORE_NOT_FOUND: not a live code of this user.
+enum store_result store_token_use_verify(struct store *store, int64_t user, const char *token, int64_t wall_s);
+// Whose live reset code this is. The time it takes says nothing about the codes that exist.
+enum store_result store_token_find_reset(struct store *store, const char *token, int64_t wall_s, int64_t *ret_user);
+// Spends the code: the user gets the password, is verified (the code came by mail) and all its reset codes are gone.
+enum store_result store_token_use_reset(struct store *store, const char *token, const char *password_hash, int64_t wall_s,
+                                        int64_t *ret_user);
+
+// A licence's signature was right for email: remembers its hash, as the original does. An unknown e-mail address becomes a user, verified
+// and without a password. At the first licence of a user the password is blanked: whoever set it need not have owned the address, as the
+// holder of the licence does. STORE_NOT_FOUND, and nothing changed: the user is blocked or the licence disabled. A licence seen before
+// writes nothing.
+enum store_result store_licence_login(struct store *store, const char *email, const char *licence_hash, struct store_user *ret_user);
+// Disables the licence that the user used last, in this program and the original. STORE_NOT_FOUND: no such user, or no licence.
+enum store_result store_licence_disable(struct store *store, int64_t user);
+
+// Copies the whole database into a new file (mode 0600) while others read and write it; on failure the new file is removed.
+// STORE_EXISTS: there is a file of that name, untouched.
+enum store_result store_backup(struct store *store, const char *path);
 
 #define STORE_DAY_BYTES 11
 void store_day(int64_t wall_s, char ret_day[STORE_DAY_BYTES]); // "YYYY-MM-DD", UTC

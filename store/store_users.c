@@ -9,8 +9,7 @@ static char ascii_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-// email in lower case; false when it is longer than any that is stored.
-static bool lower(const char *email, char ret_lower[STORE_EMAIL_MAX + 1])
+bool store_lower(const char *email, char ret_lower[STORE_EMAIL_MAX + 1])
 {
     size_t len = strlen(email);
     if (len > STORE_EMAIL_MAX)
@@ -32,6 +31,9 @@ static void read_user(sqlite3_stmt *row, struct store_user *ret_user)
     snprintf(ret_user->email, sizeof(ret_user->email), "%s", email == NULL ? "" : email);
     if (password_hash != NULL && strlen(password_hash) <= STORE_HASH_MAX)
         snprintf(ret_user->password_hash, sizeof(ret_user->password_hash), "%s", password_hash);
+    const char *licence_hash = (const char *)sqlite3_column_text(row, 6);
+    snprintf(ret_user->licence_hash, sizeof(ret_user->licence_hash), "%s", licence_hash == NULL ? "" : licence_hash);
+    ret_user->licence_disabled = sqlite3_column_int(row, 7) != 0;
     snprintf(ret_user->created, sizeof(ret_user->created), "%.31s", created == NULL ? "" : created);
 }
 
@@ -39,7 +41,7 @@ enum store_result store_user_add(struct store *store, const char *email, const c
 {
     CHECK(email != NULL && password_hash != NULL && ret_id != NULL);
     char lowered[STORE_EMAIL_MAX + 1];
-    if (!lower(email, lowered)) {
+    if (!store_lower(email, lowered)) {
         snprintf(store->error, sizeof(store->error), "an e-mail address has at most %d bytes", STORE_EMAIL_MAX);
         return STORE_FAILED;
     }
@@ -75,7 +77,7 @@ enum store_result store_user_find(struct store *store, const char *email, struct
 {
     CHECK(email != NULL && ret_user != NULL);
     char lowered[STORE_EMAIL_MAX + 1];
-    if (!lower(email, lowered))
+    if (!store_lower(email, lowered))
         return STORE_NOT_FOUND;
     sqlite3_stmt *statement = store_statement(store, STATEMENT_USER_FIND);
     if (statement == NULL)

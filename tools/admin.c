@@ -4,6 +4,7 @@
 #include "auth/password.h"
 #include "shards/base/check.h"
 #include "store/store.h"
+#include "tools/admin_internal.h"
 #include <jansson.h>
 #include <sodium.h>
 #include <string.h>
@@ -11,9 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PASSWORD_LINE_MAX (BASIC_PASSWORD_MAX + 3) // with CR, LF, NUL
-
-static int fail(const char *what)
+int admin_fail(const char *what)
 {
     fprintf(stderr, "shardrelay: %s\n", what);
     return 1;
@@ -54,7 +53,7 @@ static bool ask_terminal(char line[PASSWORD_LINE_MAX])
     return got;
 }
 
-static bool get_password(const struct options *options, char line[PASSWORD_LINE_MAX])
+static bool read_password(const struct options *options, char line[PASSWORD_LINE_MAX])
 {
     if (!options->password_stdin) {
         if (ask_terminal(line))
@@ -91,10 +90,10 @@ static int add(const char *database, const char *email, const char *password)
     char hash[PASSWORD_HASH_MAX];
     int64_t id;
     if (!password_hash(bytes_text(password), hash))
-        return fail("too little memory to hash the password");
+        return admin_fail("too little memory to hash the password");
     struct store *store = store_open(database, error, sizeof error);
     if (store == NULL)
-        return fail(error);
+        return admin_fail(error);
     int code = 0;
     switch (store_user_add(store, email, hash, true, &id)) {
     case STORE_OK:
@@ -106,11 +105,19 @@ static int add(const char *database, const char *email, const char *password)
         code = 1;
         break;
     default:
-        code = fail(store_error(store));
+        code = admin_fail(store_error(store));
         break;
     }
     store_close(store);
     return code;
+}
+
+bool admin_get_password(const struct options *options, char ret_line[PASSWORD_LINE_MAX])
+{
+    bool got = read_password(options, ret_line);
+    if (got && ret_line[0] == '\0')
+        fputs("shardrelay: the password is empty\n", stderr);
+    return got && ret_line[0] != '\0';
 }
 
 int admin_adduser(const struct options *options)
@@ -119,12 +126,60 @@ int admin_adduser(const struct options *options)
     char password[PASSWORD_LINE_MAX];
     const char *bad = bad_email(options->arguments[0]);
     if (bad != NULL)
-        return fail(bad);
-    if (!get_password(options, password))
+        return admin_fail(bad);
+    if (!admin_get_password(options, password))
         return 1;
-    int code = password[0] != '\0' ? add(options->config.database, options->arguments[0], password) : fail("the password is empty");
+    int code = add(options->config.database, options->arguments[0], password);
     sodium_memzero(password, sizeof password);
     return code;
+}
+
+struct store *admin_open(const struct options *options)
+{
+    CHECK(options->config.database != NULL);
+    char error[STORE_ERROR_MAX];
+    if (access(options->config.database, F_OK) != 0) {
+        fprintf(stderr, "shardrelay: there is no database %s\n", options->config.database);
+        return NULL;
+    }
+    struct store *store = store_open(options->config.database, error, sizeof error);
+    if (store == NULL)
+        admin_fail(error);
+    return store;
+}
+
+json_t *admin_json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    if (value != NULL)
+        return value;
+    char readable[4 * STORE_EMAIL_MAX + 1];
+    size_t at = 0;
+    for (size_t i = 0; text[i] != '\0' && at + 4 < sizeof readable; i++) {
+        if ((unsigned char)text[i] < 0x80)
+            readable[at++] = text[i];
+        else
+            at += (size_t)snprintf(readable + at, sizeof readable - at, "\\x%02x", (unsigned)(unsigned char)text[i]);
+    }
+    readable[at] = '\0';
+    return json_string(readable);
+}
+
+int admin_print_json(const json_t *value)
+{
+    return json_dumpf(value, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) == 0 && putchar('\n') != EOF ? 0 : 1;
+}
+
+void admin_print_text(const char *text, int columns)
+{
+    json_t *readable = admin_json_text(text);
+    for (const char *at = json_string_value(readable); at != NULL && *at != '\0'; at++) {
+        putchar((unsigned char)*at < ' ' || *at == 0x7f ? '?' : *at); // nothing that a terminal would obey
+        columns -= ((unsigned char)*at & 0xc0) != 0x80;
+    }
+    for (; columns > 0; columns--)
+        putchar(' ');
+    json_decref(readable);
 }
 
 static json_t *top_json(const struct store_top *top, size_t count, const char *name)
@@ -134,36 +189,49 @@ static json_t *top_json(const struct store_top *top, size_t count, const char *n
         json_t *row = json_object();
         json_object_set_new(row, "sent", json_integer(top[i].sent_bytes));
         json_object_set_new(row, "recv", json_integer(top[i].recv_bytes));
-        json_object_set_new(row, name, json_string(top[i].name));
+        json_object_set_new(row, name, admin_json_text(top[i].name));
         json_array_append_new(list, row);
     }
     return list;
 }
 
+static int print_json(const struct store_stats *stats)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "days", json_integer(stats->days));
+    json_object_set_new(object, "users", top_json(stats->users, stats->user_count, "user"));
+    json_object_set_new(object, "ips", top_json(stats->addresses, stats->address_count, "ip"));
+    int code = admin_print_json(object);
+    json_decref(object);
+    return code;
+}
+
+static void print_top(const struct store_top *top, size_t count, const char *name)
+{
+    printf("%-40s %16s %16s\n", name, "SENT BYTES", "RECEIVED BYTES");
+    for (size_t i = 0; i < count; i++) {
+        admin_print_text(top[i].name[0] != '\0' ? top[i].name : "(deleted)", 40);
+        printf(" %16lld %16lld\n", (long long)top[i].sent_bytes, (long long)top[i].recv_bytes);
+    }
+}
+
 int admin_stats(const struct options *options)
 {
-    CHECK(options->config.database != NULL);
-    char error[STORE_ERROR_MAX];
     char today[STORE_DAY_BYTES];
     struct store_stats stats;
-    if (access(options->config.database, F_OK) != 0) { // a slip of the pen must not make a database
-        fprintf(stderr, "shardrelay: there is no database %s\n", options->config.database);
-        return 1;
-    }
-    struct store *store = store_open(options->config.database, error, sizeof error);
+    struct store *store = admin_open(options);
     if (store == NULL)
-        return fail(error);
+        return 1;
     store_day(time(NULL), today);
     int code = 0;
-    if (store_stats(store, today, options->days, &stats) == STORE_OK) {
-        json_t *object = json_object();
-        json_object_set_new(object, "days", json_integer(stats.days));
-        json_object_set_new(object, "users", top_json(stats.users, stats.user_count, "user"));
-        json_object_set_new(object, "ips", top_json(stats.addresses, stats.address_count, "ip"));
-        code = json_dumpf(object, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) == 0 && putchar('\n') != EOF ? 0 : 1;
-        json_decref(object);
-    } else {
-        code = fail(store_error(store));
+    if (store_stats(store, today, options->days, &stats) != STORE_OK) {
+        code = admin_fail(store_error(store));
+    } else if (options->table) {
+        print_top(stats.users, stats.user_count, "USER");
+        putchar('\n');
+        print_top(stats.addresses, stats.address_count, "ADDRESS");
+    } else { // as the original prints it
+        code = print_json(&stats);
     }
     store_close(store);
     return code;
@@ -171,7 +239,8 @@ int admin_stats(const struct options *options)
 
 static bool nobody(const struct options *options, char *error_text, size_t error_max)
 {
-    if (options->config.allow_empty)
+    const char *key = options->config.licence_key;
+    if (options->config.allow_empty || (key != NULL && key[0] != '\0')) // licences make their users
         return true;
     snprintf(error_text, error_max,
              "nobody could log in: %s has no users. Add one with\n    shardrelay -d %s adduser EMAIL\n"

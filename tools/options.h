@@ -13,7 +13,13 @@ enum command_bit {
     COMMAND_ADDUSER = 1 << 1,
     COMMAND_STATS = 1 << 2,
     COMMAND_HELP = 1 << 3,
-    COMMAND_BACKBONE = 1 << 4,
+    COMMAND_USER = 1 << 4, // blockuser and others that take nothing but an e-mail address
+    COMMAND_PASSWD = 1 << 5,
+    COMMAND_LISTUSERS = 1 << 6,
+    COMMAND_BACKUP = 1 << 7,
+    COMMAND_SESSIONS = 1 << 8,
+    COMMAND_METRICS = 1 << 9,
+    COMMAND_BACKBONE = 1 << 10,
     COMMAND_ANY = 0xffff,
 };
 
@@ -34,6 +40,7 @@ enum option_place {
     PLACE_ALL = 0,
     PLACE_COMMAND_LINE = 1, // not in the environment or the config file: it says what to do now, or where the config file is
     PLACE_SECRET = 2,       // not on the command line, where everyone can read it
+    PLACE_MASKED = 3,       // everywhere, but never shown: it may hold a password
 };
 
 struct option_row {
@@ -64,6 +71,7 @@ struct options {
     const char *config_file;
     bool check_config;
     bool password_stdin;
+    bool json, table;
     uint32_t days;
     const char *uuid, *key_file, *out_directory; // of the command backbone
     const struct command *command;               // NULL: none was named

@@ -127,7 +127,7 @@ static json_t *value_json(const struct options *options, const struct option_row
     case OPTION_TEXT:
         if (*(const char *const *)at == NULL)
             return NULL;
-        return json_string(row->place == PLACE_SECRET ? "********" : *(const char *const *)at);
+        return json_string(row->place == PLACE_SECRET || row->place == PLACE_MASKED ? "********" : *(const char *const *)at);
     case OPTION_TRUE:
     case OPTION_FALSE:
         return json_boolean(*(const bool *)at == (row->type == OPTION_TRUE));

@@ -33,6 +33,8 @@ const struct option_row option_rows[] = {
      "the one user of single-user mode, which needs no database"},
     {"password", 0, "TEXT", NULL, "RELAY_PASSWORD", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(single_password),
      "the password of that user"},
+    {"control", 0, "FILE", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER | COMMAND_SESSIONS | COMMAND_METRICS, 0, 0, CONFIG(control),
+     "UNIX socket that answers `sessions` and `metrics`; without it DATABASE.control"},
     {"allow-empty", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(allow_empty),
      "start even if there are no users yet"},
 
@@ -65,6 +67,24 @@ const struct option_row option_rows[] = {
      "how long a password that was right is remembered"},
     {"store-interval", 0, "TIME", "5s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND, DAY, CONFIG(store_interval_ns),
      "how often usage is written to the database"},
+    {"keep-stats-days", 0, "N", "90", NULL, OPTION_NUMBER, PLACE_ALL, COMMAND_SERVER, 1, 36500, CONFIG(keep_stats_days),
+     "usage of earlier days is deleted, daily"},
+
+    {"license-pubkey", 0, "PEM", NULL, "AUTH_LICENSE_PUBKEY", OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(licence_key),
+     "RSA public key of licences; turns licence logins on (multi-user mode)"},
+    {"license-salt", 0, "TEXT", "yououghttochangethis", "LICENSE_HASH_SALT", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0,
+     CONFIG(licence_salt), "salt of the licences' hashes in the database"},
+
+    {"public-url", 0, "URL", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(public_url),
+     "the address that people open, as https://relay.example.com; letters link to it"},
+    {"mail-from", 0, "ADDR", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(mail_from),
+     "who letters come from, as relay@example.com or \"Relay <relay@example.com>\"; by Postmark without it as the original's"},
+    {"smtp-url", 0, "URL", NULL, NULL, OPTION_TEXT, PLACE_MASKED, COMMAND_SERVER, 0, 0, CONFIG(smtp_url),
+     "mail by this server: smtps://[USER:PASSWORD@]HOST[:PORT], or smtp:// with STARTTLS if it has a password"},
+    {"postmark-key", 0, "KEY", NULL, "POSTMARK_API_KEY", OPTION_TEXT, PLACE_SECRET, COMMAND_SERVER, 0, 0, CONFIG(postmark_key),
+     "mail by Postmark with this server token"},
+    {"postmark-url", 0, "URL", "https://api.postmarkapp.com/email", "POSTMARK_API_URL", OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0,
+     CONFIG(postmark_url), "where Postmark is"},
 
     {"backbone-database", 0, "FILE", "backbone.sqlite", NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER | COMMAND_BACKBONE, 0, 0,
      CONFIG(backbone_database), "SQLite file with the keys of Backbone's clients and of the server, made at first start"},
@@ -79,7 +99,7 @@ const struct option_row option_rows[] = {
 
     {"check-config", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_SERVER, 0, 0, AT(check_config),
      "print the effective configuration and exit"},
-    {"password-stdin", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_ADDUSER, 0, 0, AT(password_stdin),
+    {"password-stdin", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_ADDUSER | COMMAND_PASSWD, 0, 0, AT(password_stdin),
      "read the password from stdin, not from the terminal"},
     {"uuid", 0, "UUID", NULL, NULL, OPTION_TEXT, PLACE_COMMAND_LINE, COMMAND_BACKBONE, 0, 0, AT(uuid), "adduser: this id, not a new one"},
     {"key", 0, "FILE", NULL, NULL, OPTION_TEXT, PLACE_COMMAND_LINE, COMMAND_BACKBONE, 0, 0, AT(key_file),
@@ -87,6 +107,10 @@ const struct option_row option_rows[] = {
     {"out", 0, "DIR", ".", NULL, OPTION_TEXT, PLACE_COMMAND_LINE, COMMAND_BACKBONE, 0, 0, AT(out_directory),
      "adduser: where the new pair is put, as UUID.pem and UUID.pub.pem"},
     {"days", 0, "N", "30", NULL, OPTION_NUMBER, PLACE_COMMAND_LINE, COMMAND_STATS, 1, 36500, AT(days), "sum up so many days"},
+    {"json", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_STATS | COMMAND_LISTUSERS | COMMAND_SESSIONS, 0, 0, AT(json),
+     "print JSON, for programs"},
+    {"table", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_STATS, 0, 0, AT(table),
+     "print a table, for people, instead of the original's JSON"},
 };
 
 const size_t option_count = sizeof option_rows / sizeof *option_rows;

@@ -88,10 +88,11 @@ struct backbone_session {
     bool in_line;
     uint8_t stage; // enum backbone_stage
     bool login_due, check_due, farewell;
-    bool router_waits; // the head of `in` must be repeated when the router says so
-    uint32_t tasks;    // at the crypto nodes
-    uint32_t pins;     // callers on the stack that still need it
-    uint32_t answers;  // frames of `out` that are not data
+    bool router_waits;   // the head of `in` must be repeated when the router says so
+    uint32_t tasks;      // at the crypto nodes
+    uint32_t pins;       // callers on the stack that still need it
+    size_t answer_bytes; // of answers, written since the connection had nothing to write: no less than what waits for the client
+    uint32_t answers;    // frames of `out` that are not data
     uint8_t id[BACKBONE_ID_BYTES];
     struct block *challenge; // until proved; the response is appended to it
     struct block *partial;   // an incomplete frame

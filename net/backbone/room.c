@@ -328,7 +328,7 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
             used += fill_partial(session, rest);
         }
         // A peer that does not read what it is answered is not read either.
-        if (conn->phase == CONN_OPEN && conn->control_queued > conn->shard->shared->limits.control_bytes_max / 2)
+        if (conn->phase == CONN_OPEN && session->answer_bytes > conn->shard->shared->limits.control_bytes_max / 2)
             conn_wait_flushed(conn);
     }
     return conn->phase == CONN_OPEN ? used : len;
@@ -406,6 +406,8 @@ void backbone_question_answered(struct backbone_session *session)
 static void send_frame(struct backbone_session *session, const struct backbone_work *work)
 {
     struct conn *conn = session->conn;
+    if (session->stage != STAGE_OVER && !work->is_data)
+        session->answer_bytes = work->output->end + (conn->out.bytes == 0 ? 0 : session->answer_bytes);
     struct bytes frame = bytes_of(work->output->data, work->output->end);
     if (session->stage != STAGE_OVER && work->is_broken)
         conn_close(conn, ERROR_INTERNAL);

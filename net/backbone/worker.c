@@ -113,8 +113,7 @@ static void on_watch_time(struct timer *timer, uint64_t now_ns)
     if (identities_version(worker->identities, &version) == STORE_OK && version != worker->version) {
         worker->version = version;
         for (uint16_t shard = 0; shard < worker->shard_count; shard++)
-            post_write(node_post(worker->node), node_index(worker->node), shard, RECORD_IDENTITIES, bytes_of(NULL, 0),
-                       bytes_of(NULL, 0));
+            post_write(node_post(worker->node), node_index(worker->node), shard, RECORD_IDENTITIES, bytes_of(NULL, 0), bytes_of(NULL, 0));
     }
     timer_set(node_timers(worker->node), timer, now_ns + WATCH_INTERVAL_NS);
 }

@@ -5,23 +5,42 @@
 #include "shards/base/check.h"
 
 // "<digits>:" at the start of buf. Length of the head, 0: needs more, or -(enum error) as soon as it is certain.
-static int netstring_head(struct bytes buf, uint32_t *ret_body_len)
+static int netstring_head_slow(struct bytes buf, uint32_t *ret_body_len)
 {
     uint32_t value = 0;
-    for (size_t at = 0; at < buf.len; at++) {
-        uint8_t byte = buf.ptr[at];
-        if (byte == ':' && at > 0) {
-            *ret_body_len = value;
-            return (int)at + 1;
-        }
-        if (byte < '0' || byte > '9' || (at > 0 && value == 0)) // value 0 after a digit: a leading zero
+    size_t at = 0;
+    for (; at < buf.len; at++) {
+        uint32_t digit = (uint32_t)buf.ptr[at] - '0';
+        if (digit > 9)
+            break;
+        if (at > 0 && value == 0) // a leading zero
             return -ERROR_NETSTRING;
-        value = value * 10 + (uint32_t)(byte - '0');
+        value = value * 10 + digit;
         if (value > BUCKETS_BODY_MAX)
             return -ERROR_NETSTRING_TOO_BIG;
     }
-    CHECK(buf.len <= 7);
-    return 0;
+    CHECK(at <= 7);
+    if (at == buf.len)
+        return 0;
+    if (at == 0 || buf.ptr[at] != ':')
+        return -ERROR_NETSTRING;
+    *ret_body_len = value;
+    return (int)at + 1;
+}
+
+// A sound head with enough behind it needs no look at the end of the buffer; all else is told apart slowly.
+static inline int netstring_head(struct bytes buf, uint32_t *ret_body_len)
+{
+    if (buf.len <= 7)
+        return netstring_head_slow(buf, ret_body_len);
+    uint32_t value = (uint32_t)buf.ptr[0] - '0', digit;
+    int at = 1;
+    for (; at < 7 && (digit = (uint32_t)buf.ptr[at] - '0') <= 9; at++)
+        value = value * 10 + digit;
+    if (buf.ptr[0] < '1' || buf.ptr[0] > '9' || buf.ptr[at] != ':' || value > BUCKETS_BODY_MAX)
+        return netstring_head_slow(buf, ret_body_len);
+    *ret_body_len = value;
+    return at + 1;
 }
 
 int64_t buckets_message_length(struct bytes buf)
@@ -52,22 +71,66 @@ static bool take_netstring(struct bytes *rest, struct bytes *ret_body)
     return true;
 }
 
+// A 32-byte key takes this way on every command: nothing to count.
+static bool take_argument(struct bytes *rest, struct bytes *ret_body)
+{
+    if (rest->len < 3 + KEY_BYTES + 1 || memcmp(rest->ptr, "32:", 3) != 0 || rest->ptr[3 + KEY_BYTES] != ',')
+        return take_netstring(rest, ret_body);
+    *ret_body = bytes_of(rest->ptr + 3, KEY_BYTES);
+    rest->ptr += 3 + KEY_BYTES + 1;
+    rest->len -= 3 + KEY_BYTES + 1;
+    return true;
+}
+
+// How many arguments follow a kind byte; -1: there is no such kind.
+static int command_arguments(uint8_t kind)
+{
+    switch (kind) {
+    case BUCKETS_IAM:
+    case BUCKETS_SEND:
+        return 2;
+    case BUCKETS_CONNECT:
+    case BUCKETS_DISCONNECT:
+        return 1;
+    default:
+        return -1;
+    }
+}
+
+static int event_arguments(uint8_t kind)
+{
+    switch (kind) {
+    case 'd':
+    case 'E':
+        return 2;
+    case '?':
+    case 'c':
+    case 'x':
+    case '>':
+    case '^':
+        return 1;
+    case '+':
+        return 0;
+    default:
+        return -1;
+    }
+}
+
 // Opens a whole message: its kind byte and the two or fewer arguments. Extra arguments are ignored if well-formed, as the original does.
-static enum error parse(struct bytes message, const char *kinds_with_0, const char *kinds_with_1, const char *kinds_with_2,
-                        uint8_t *ret_kind, struct bytes ret_arguments[2])
+static inline enum error parse(struct bytes message, int (*arguments_of)(uint8_t kind), uint8_t *ret_kind, struct bytes ret_arguments[2])
 {
     struct bytes body;
     if (!take_netstring(&message, &body) || message.len != 0)
         return ERROR_NETSTRING;
-    if (body.len == 0 || body.ptr[0] == 0)
+    if (body.len == 0)
         return ERROR_COMMAND_UNKNOWN;
     *ret_kind = body.ptr[0];
-    int wanted = strchr(kinds_with_2, *ret_kind) ? 2 : strchr(kinds_with_1, *ret_kind) ? 1 : strchr(kinds_with_0, *ret_kind) ? 0 : -1;
+    int wanted = arguments_of(*ret_kind);
     if (wanted < 0)
         return ERROR_COMMAND_UNKNOWN;
     struct bytes rest = bytes_of(body.ptr + 1, body.len - 1);
     for (int i = 0; i < wanted; i++) {
-        if (!take_netstring(&rest, &ret_arguments[i]))
+        if (!take_argument(&rest, &ret_arguments[i]))
             return ERROR_COMMAND_ARGUMENT;
     }
     while (rest.len > 0) {
@@ -82,7 +145,7 @@ enum error buckets_command_parse(struct bytes message, struct buckets_command *r
 {
     uint8_t kind;
     struct bytes arguments[2] = {{NULL, 0}, {NULL, 0}};
-    enum error error = parse(message, "", "cx", "id", &kind, arguments);
+    enum error error = parse(message, command_arguments, &kind, arguments);
     if (error != ERROR_NONE)
         return error;
     *ret_command = (struct buckets_command){.kind = (enum buckets_kind)kind, .key = arguments[0]};
@@ -99,7 +162,7 @@ enum error buckets_event_parse(struct bytes message, struct buckets_event *ret_e
 {
     uint8_t kind;
     struct bytes arguments[2] = {{NULL, 0}, {NULL, 0}};
-    enum error error = parse(message, "+", "?cx>^", "dE", &kind, arguments);
+    enum error error = parse(message, event_arguments, &kind, arguments);
     if (error == ERROR_NONE)
         *ret_event = (struct buckets_event){.kind = kind, .key = arguments[0], .data = arguments[1]};
     return error;
@@ -107,17 +170,16 @@ enum error buckets_event_parse(struct bytes message, struct buckets_event *ret_e
 
 static size_t digits_of(size_t value)
 {
-    size_t digits = 1;
-    for (; value >= 10; value /= 10)
-        digits++;
-    return digits;
+    CHECK(value < 10000000);
+    return 1u + (value >= 10) + (value >= 100) + (value >= 1000) + (value >= 10000) + (value >= 100000) + (value >= 1000000);
 }
 
 static size_t put_number(uint8_t *out, size_t value)
 {
     size_t digits = digits_of(value);
-    for (size_t i = digits; i > 0; i--, value /= 10)
-        out[i - 1] = (uint8_t)('0' + value % 10);
+    uint32_t left = (uint32_t)value;
+    for (size_t i = digits; i > 0; i--, left /= 10)
+        out[i - 1] = (uint8_t)('0' + left % 10);
     return digits;
 }
 
@@ -196,15 +258,30 @@ size_t buckets_error(uint8_t out[128], const char *text)
     return len;
 }
 
+// Writes number and ':' so that they end before `end`; returns where they begin.
+static uint8_t *put_head_before(uint8_t *end, size_t number)
+{
+    uint32_t left = (uint32_t)number;
+    *--end = ':';
+    do
+        *--end = (uint8_t)('0' + left % 10);
+    while ((left /= 10) > 0);
+    return end;
+}
+
+// From its end to its start: no length has to be known before its digits are written.
 size_t buckets_data_head(uint8_t out[BUCKETS_DATA_HEAD_MAX], const struct key *sender, size_t payload_len)
 {
     CHECK(payload_len <= BUCKETS_PAYLOAD_MAX);
-    size_t body_len = 1 + (3 + KEY_BYTES + 1) + (digits_of(payload_len) + 1 + payload_len + 1);
-    size_t len = put_head(out, body_len);
-    out[len++] = 'd';
-    len += put_netstring(out + len, sender->bytes, KEY_BYTES);
-    len += put_head(out + len, payload_len);
-    CHECK(len <= BUCKETS_DATA_HEAD_MAX);
+    uint8_t scratch[BUCKETS_DATA_HEAD_MAX], *end = scratch + sizeof(scratch), *at = put_head_before(end, payload_len);
+    *--at = ',';
+    memcpy(at - KEY_BYTES, sender->bytes, KEY_BYTES);
+    at -= KEY_BYTES + 4;
+    memcpy(at, "d32:", 4);
+    at = put_head_before(at, (size_t)(end - at) + payload_len + 1);
+    size_t len = (size_t)(end - at);
+    CHECK(at > scratch);
+    memcpy(out, at, len);
     return len;
 }
 

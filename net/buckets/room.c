@@ -181,7 +181,7 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
                 return used;
         }
         // A peer that does not read what its commands are answered with is not read either.
-        if (conn->control_queued > conn->shard->shared->limits.control_bytes_max / 2)
+        if (conn_control_queued(conn) > conn->shard->shared->limits.control_bytes_max / 2)
             conn_wait_flushed(conn);
         if (conn->waiting)
             return used;

@@ -31,6 +31,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(NETSTRING_TOO_BIG, "netstring is longer than 1000000", 1009, LOG_DEBUG)                                                              \
     X(COMMAND_UNKNOWN, "unknown command", 1002, LOG_DEBUG)                                                                                 \
     X(COMMAND_ARGUMENT, "malformed command", 1002, LOG_DEBUG)                                                                              \
+    X(AUTH_REQUEST, "not a JSON object with an id", 1007, LOG_DEBUG)                                                                       \
+    X(AUTH_IDLE, "no request for a long time", 1001, LOG_DEBUG)                                                                            \
     X(SUPERSEDED, "superseded", 4000, LOG_INFO)                                                                                            \
     X(SLOW_CONSUMER, "slow consumer", 4001, LOG_WARN)                                                                                      \
     X(IAM_TIMEOUT, "no Iam in time", 4002, LOG_DEBUG)                                                                                      \

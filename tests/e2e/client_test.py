@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 
 from buckets import DATA_MAX, Key, connect, connected, disconnected, parse, send_data
-from harness import BIN, PASSWORD, RelayTest, environment, free_port
+from harness import BIN, OVER_TLS, PASSWORD, RelayTest, environment, free_port
 
 LIMIT_S = 60
 
@@ -17,7 +17,8 @@ class ClientTest(RelayTest):
         self.directory = tempfile.mkdtemp(prefix="relayclient-e2e-")
         self.addCleanup(shutil.rmtree, self.directory)
         self.processes = []
-        self.url = f"http://127.0.0.1:{self.server.port}/v1/relay"
+        self.url = f"{'https' if OVER_TLS else 'http'}://127.0.0.1:{self.server.port}/v1/relay"
+        self.trust = ["--cafile", self.server.root] if OVER_TLS else []
         self.keys = [self.keep_key(name) for name in ("one", "two")]
 
     def tearDown(self):
@@ -51,7 +52,7 @@ class ClientTest(RelayTest):
 
     def command(self, name, what, peer, *options, password=PASSWORD, url=None, **rest):
         text = base64.b64encode(peer.public).decode()
-        return self.client(name, what, "-u", self.account[0], "-p", password, *options, url or self.url, text, **rest)
+        return self.client(name, what, *self.trust, "-u", self.account[0], "-p", password, *options, url or self.url, text, **rest)
 
     def done(self, process, data=b""):
         out, err = process.communicate(data, timeout=LIMIT_S)
@@ -142,7 +143,7 @@ class ClientTest(RelayTest):
         """User and password may come from the environment."""
         text = base64.b64encode(self.keys[1].public).decode()
         env = {"RELAY_USERNAME": self.account[0], "RELAY_PASSWORD": PASSWORD}
-        receiver = self.client("one", "receive", self.url, text, env=env)
+        receiver = self.client("one", "receive", *self.trust, self.url, text, env=env)
         self.assertEqual(self.done(self.command("two", "send", self.keys[0]), b"x")[0], 0)
         self.assertEqual(self.done(receiver)[:2], (0, b"x\n"))
 

@@ -2,6 +2,7 @@
 import itertools
 import json
 import os
+import random
 import re
 import select
 import shutil
@@ -14,18 +15,26 @@ import unittest
 
 import wsclient
 from buckets import Device
+from certificates import Authority
 
 BIN = os.environ.get("E2E_BIN", "")
 SHARDS = os.environ.get("E2E_SHARDS", "2")
+OVER_TLS = os.environ.get("E2E_TLS") == "1"  # every relay and every client of the suite speaks TLS
 TEST_LIMIT_S = 120
 PASSWORD = "correct:horse battery"
 COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error|check failed")
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range that clients' connections get theirs from, and by chance, so that runs at the same time do not meet."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def pause(seconds):
@@ -63,6 +72,7 @@ class Server:
         self.with_database = database
         self.shards = shards or SHARDS
         self.process = None
+        self.prefix = []  # a program that starts it, as setpriv
         self.first_user = database and first_user
 
     def command(self, *arguments, text=None):
@@ -82,12 +92,21 @@ class Server:
         if self.first_user:
             self.add_user("first@example.com", PASSWORD)
             self.first_user = False
-        argv = [self.program] + (["-d", self.database] if self.with_database else [])
-        argv += ["server", "-a", "127.0.0.1", "-p", str(self.port), "--shards", self.shards] + self.options
+        argv = self.prefix + [self.program] + (["-d", self.database] if self.with_database else [])
+        argv += ["server"] + self.listener() + ["--shards", self.shards] + self.options
         with open(os.path.join(self.directory, "stderr"), "ab") as stderr:
             self.process = subprocess.Popen(argv, env=self.env, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
         wait_for(f"the relay to listen\n{self.stderr()}", self.listens)
         return self
+
+    def listener(self):
+        if not OVER_TLS:
+            return ["-a", "127.0.0.1", "-p", str(self.port)]
+        authority = Authority(os.path.join(self.directory, "authority"))
+        certificate, key = authority.issue("relay")
+        self.root = authority.path("root.pem")
+        wsclient.Wire.tls = authority.context()
+        return ["--listen", f"tls:127.0.0.1:{self.port}", "--tls-cert", certificate, "--tls-key", key]
 
     def listens(self):
         assert self.process.poll() is None, f"ended at start with {self.process.returncode}:\n{self.stderr()}"

@@ -27,6 +27,19 @@ class HttpTest(RelayTest):
         self.assertEqual(response.header("Connection"), "close")
         self.assertEqual(response.wire.rest(), b"", "one response only, then the end")
 
+    def test_every_answer_is_safe_to_show(self):
+        """Pages, resources and refusals carry the security headers; no answer says which program or version speaks."""
+        for path in ("/", "/v1/", "/health", "/versions", "/nothing-here", "/v1/relay"):
+            response = self.get(path)
+            with self.subTest(path=path):
+                self.assertEqual(response.header("X-Content-Type-Options"), "nosniff")
+                self.assertEqual(response.header("X-Frame-Options"), "DENY")
+                self.assertEqual(response.header("Referrer-Policy"), "no-referrer")
+                self.assertIn("default-src 'none'", response.header("Content-Security-Policy"))
+                self.assertIsNone(response.header("Server"))
+                self.assertEqual(len({name for name, _ in response.fields}), len(response.fields), "each once")
+                self.assertNotIn(b"shardrelay", response.raw_head.lower())
+
     # ---- logging in ----
 
     def test_good_credentials_switch_protocols(self):

@@ -8,6 +8,7 @@ import os
 import random
 import select
 import socket
+import ssl
 import struct
 import time
 import zlib
@@ -31,12 +32,16 @@ def loopback_address():
 
 
 class Wire:
-    """One TCP connection with a receive buffer."""
+    """One TCP or TLS connection with a receive buffer."""
 
-    def __init__(self, port, source=None, receive_buffer=None):
+    tls = None  # ssl.SSLContext: what connections use that name none
+
+    def __init__(self, port, source=None, receive_buffer=None, send_buffer=None, tls=None, session=None, before_tls=b""):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if send_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.source = source or loopback_address()
         self.socket.bind((self.source, 0))
         self.socket.settimeout(DEADLINE_S)
@@ -44,6 +49,10 @@ class Wire:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
         self.ended = False
+        self.tls = tls or Wire.tls
+        self.socket.sendall(before_tls)
+        if self.tls:
+            self.socket = self.tls.wrap_socket(self.socket, server_hostname="localhost", session=session)
 
     def send(self, data):
         self.socket.settimeout(DEADLINE_S)
@@ -59,17 +68,21 @@ class Wire:
                 break
             try:
                 sent += self.socket.send(view[sent:sent + 65536])
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 continue
         return sent
 
     def fill(self, deadline):
         """Waits for more bytes; False at the end of the stream."""
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+        unread = self.socket.pending() if self.tls else 0
+        if left <= 0 or not (unread or select.select([self.socket], [], [], left)[0]):
             raise Timeout(f"nothing more came; so far {bytes(self.buffer[:200])!r}")
         try:
+            self.socket.settimeout(left)
             data = self.socket.recv(1 << 18)
+        except TimeoutError:  # less than a TLS record
+            raise Timeout(f"nothing more came; so far {bytes(self.buffer[:200])!r}") from None
         except (ConnectionResetError, BrokenPipeError):
             data = b""
         self.buffer += data

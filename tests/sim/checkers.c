@@ -100,15 +100,15 @@ static void resolve(const struct session_view *view, struct peer_view *from, str
     SIM_CHECK(number >= from->early_count, "session %u: more data from session %u than it sent", view->id, sender->id);
     for (uint32_t i = 0; i < from->early_count; i++) {
         uint32_t early = number - from->early_count + i;
-        SIM_CHECK(payload_len(sender, view->device, early) == from->early_len[i], "session %u: message %u from session %u is missing", view->id,
-                  early, sender->id);
+        SIM_CHECK(payload_len(sender, view->device, early) == from->early_len[i], "session %u: message %u from session %u is missing",
+                  view->id, early, sender->id);
         delivered(sender, view->device, early);
     }
     SIM_CHECK(from->last_sender != sender || number - from->early_count >= from->last_expected,
               "session %u: message %u from session %u is out of order", view->id, number, sender->id);
     // Connected comes between Entered and Exited of a device of the same account, and outside of them for any other.
-    SIM_CHECK(from->entered == (sender->account == view->account), "session %u: connected to session %u while it is %s", view->id, sender->id,
-              from->entered ? "seen" : "not seen");
+    SIM_CHECK(from->entered == (sender->account == view->account), "session %u: connected to session %u while it is %s", view->id,
+              sender->id, from->entered ? "seen" : "not seen");
     from->sender = sender;
     from->expected = number;
 }
@@ -131,11 +131,11 @@ static void view_data(struct session_view *view, uint32_t device, struct bytes d
         return;
     }
     uint32_t number = from->expected++;
-    SIM_CHECK(data.len == payload_len(from->sender, view->device, number), "session %u: message %u from session %u is missing or cut (%zu bytes)",
-              view->id, number, from->sender->id, data.len);
+    SIM_CHECK(data.len == payload_len(from->sender, view->device, number),
+              "session %u: message %u from session %u is missing or cut (%zu bytes)", view->id, number, from->sender->id, data.len);
     payload_fill(from->sender, view->device, number, expected, data.len);
-    SIM_CHECK(data.len == 0 || memcmp(expected, data.ptr, data.len) == 0, "session %u: message %u from session %u is damaged", view->id, number,
-              from->sender->id);
+    SIM_CHECK(data.len == 0 || memcmp(expected, data.ptr, data.len) == 0, "session %u: message %u from session %u is damaged", view->id,
+              number, from->sender->id);
     delivered(from->sender, view->device, number);
 }
 
@@ -211,7 +211,8 @@ static void view_error(struct session_view *view, struct bytes text)
         (*errors[i].due)--;
         return;
     }
-    SIM_CHECK(bytes_equal(text, bytes_text("No such connection")), "session %u: unknown error %.*s", view->id, (int)text.len, (const char *)text.ptr);
+    SIM_CHECK(bytes_equal(text, bytes_text("No such connection")), "session %u: unknown error %.*s", view->id, (int)text.len,
+              (const char *)text.ptr);
     view->send_errors++;
     SIM_CHECK(view->send_errors + view->delivered <= view->sends, "session %u: more errors than messages", view->id);
 }
@@ -299,7 +300,8 @@ void view_closed_by_server(struct session_view *view, uint16_t code, struct byte
     default:
         break;
     }
-    SIM_CHECK(explained, "session %u: closed with %u (%.*s) for no reason", view->id, (unsigned)code, (int)reason.len, (const char *)reason.ptr);
+    SIM_CHECK(explained, "session %u: closed with %u (%.*s) for no reason", view->id, (unsigned)code, (int)reason.len,
+              (const char *)reason.ptr);
     SIM_CHECK(code < 4000 || reason.len > 0, "session %u: code %u without a reason", view->id, (unsigned)code);
     view->close_code = code;
 }
@@ -339,8 +341,8 @@ static void check_pair(struct session_view *view, struct session_view *other)
     if (mine->sender == NULL && mine->early_count > 0)
         resolve(view, mine, other, theirs->sent);
     if (mine->sender != NULL)
-        SIM_CHECK(mine->sender == other && mine->expected == theirs->sent, "session %u: %u of %u messages from session %u arrived", view->id,
-                  mine->expected, theirs->sent, other->id);
+        SIM_CHECK(mine->sender == other && mine->expected == theirs->sent, "session %u: %u of %u messages from session %u arrived",
+                  view->id, mine->expected, theirs->sent, other->id);
 }
 
 static void check_no_debts(const struct session_view *view)
@@ -351,8 +353,8 @@ static void check_no_debts(const struct session_view *view)
     bool may_have_lost = view->lossy > 0;
     for (uint32_t device = 0; device < sim_config.keys; device++)
         may_have_lost = may_have_lost || view->peers[device].disconnected_ever;
-    SIM_CHECK(may_have_lost || view->delivered + view->send_errors == view->sends, "session %u: of %u messages %u arrived and %u were refused",
-              view->id, view->sends, view->delivered, view->send_errors);
+    SIM_CHECK(may_have_lost || view->delivered + view->send_errors == view->sends,
+              "session %u: of %u messages %u arrived and %u were refused", view->id, view->sends, view->delivered, view->send_errors);
 }
 
 void check_converged(void)
@@ -376,8 +378,9 @@ void check_converged(void)
         uint32_t to = epochs[i].receiver->device;
         if (!sender->closed_cleanly || sender->peers[to].disconnected_ever || epochs[i].receiver->peers[sender->device].disconnected_ever)
             continue;
-        SIM_CHECK(epochs[i].expected == sender->peers[to].sent, "session %u: %u of %u messages arrived from session %u, which left in order",
-                  epochs[i].receiver->id, epochs[i].expected, sender->peers[to].sent, sender->id);
+        SIM_CHECK(epochs[i].expected == sender->peers[to].sent,
+                  "session %u: %u of %u messages arrived from session %u, which left in order", epochs[i].receiver->id, epochs[i].expected,
+                  sender->peers[to].sent, sender->id);
     }
 }
 
@@ -391,8 +394,8 @@ static void check_conn(struct shard *shard, struct conn *conn, bool clients_idle
         return;
     SIM_CHECK(conn->waiting || !reads || conn->read_ended || kernel_unread_bytes(conn->source.fd) == 0,
               "shard %u slot %u phase %u: input is left unread", (unsigned)shard->index, conn->slot, (unsigned)conn->phase);
-    SIM_CHECK(conn->out.bytes == 0 || !kernel_is_writable(conn->source.fd), "shard %u slot %u: output is left unwritten", (unsigned)shard->index,
-              conn->slot);
+    SIM_CHECK(conn->out.bytes == 0 || !kernel_is_writable(conn->source.fd), "shard %u slot %u: output is left unwritten",
+              (unsigned)shard->index, conn->slot);
     SIM_CHECK(!conn->dirty, "shard %u slot %u: left dirty", (unsigned)shard->index, conn->slot);
     if (!clients_idle)
         return;
@@ -422,7 +425,8 @@ void check_often(void)
         router_check(shard->router);
         for (uint32_t slot = 0; slot < shard->slot_count; slot++) {
             const struct conn *conn = shard_conn(shard, slot);
-            SIM_CHECK(conn->out.bytes <= bound, "shard %u slot %u: %zu bytes queued, at most %zu", (unsigned)i, slot, conn->out.bytes, bound);
+            SIM_CHECK(conn->out.bytes <= bound, "shard %u slot %u: %zu bytes queued, at most %zu", (unsigned)i, slot, conn->out.bytes,
+                      bound);
         }
     }
 }
@@ -434,7 +438,8 @@ void check_gone(void)
         struct router_counts counts;
         router_counts(shard->router, &counts);
         SIM_CHECK(shard->conn_count == 0, "shard %u: %u connections are left", (unsigned)i, shard->conn_count);
-        SIM_CHECK(pool_bytes_in_use(shard->pool) == 0, "shard %u: %zu bytes of buffers are left", (unsigned)i, pool_bytes_in_use(shard->pool));
+        SIM_CHECK(pool_bytes_in_use(shard->pool) == 0, "shard %u: %zu bytes of buffers are left", (unsigned)i,
+                  pool_bytes_in_use(shard->pool));
         SIM_CHECK(counts.sessions + counts.links + counts.keys_homed + counts.pairs_homed + counts.members_homed == 0,
                   "shard %u: %u sessions, %u links, %u keys, %u pairs, %u members are left", (unsigned)i, counts.sessions, counts.links,
                   counts.keys_homed, counts.pairs_homed, counts.members_homed);
@@ -459,8 +464,9 @@ void check_usage(void)
         SIM_CHECK(counted_sent <= sent && counted_sent >= sent_clean && counted_recv >= recv,
                   "account %u: usage %llu/%llu, devices count %llu/%llu (clean ones %llu)", account, (unsigned long long)counted_sent,
                   (unsigned long long)counted_recv, (unsigned long long)sent, (unsigned long long)recv, (unsigned long long)sent_clean);
-        SIM_CHECK(!all_clean || (counted_sent == sent && counted_recv == recv), "account %u: usage %llu/%llu, devices count %llu/%llu", account,
-                  (unsigned long long)counted_sent, (unsigned long long)counted_recv, (unsigned long long)sent, (unsigned long long)recv);
+        SIM_CHECK(!all_clean || (counted_sent == sent && counted_recv == recv), "account %u: usage %llu/%llu, devices count %llu/%llu",
+                  account, (unsigned long long)counted_sent, (unsigned long long)counted_recv, (unsigned long long)sent,
+                  (unsigned long long)recv);
     }
 }
 

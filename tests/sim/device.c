@@ -1,5 +1,5 @@
-// What simulated devices do: log in, prove their key (or not), connect, disconnect, send, dawdle, take each other's key, break the protocol,
-// vanish. A device is a key; several connections may claim it at one time.
+// What simulated devices do: log in, prove their key (or not), connect, disconnect, send, dawdle, take each other's key, break the
+// protocol, vanish. A device is a key; several connections may claim it at one time.
 #include <stdlib.h>
 
 #include "auth/challenge.h"
@@ -199,7 +199,10 @@ static void break_protocol(struct client *client)
     client->view->rude = true;
     switch (sim_below(4)) {
     case 0: // a frame that is not masked
-        buffer_put(&client->out, "\x82\x01" "a", 3);
+        buffer_put(&client->out,
+                   "\x82\x01"
+                   "a",
+                   3);
         break;
     case 1: // reserved bits
         buffer_put(&client->out, "\xf2\x80\0\0\0\0", 6);

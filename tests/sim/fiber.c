@@ -9,6 +9,9 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
 #define STACK_BYTES (1u << 20)
+#elif defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#define STACK_BYTES (1u << 20)
 #else
 #define STACK_BYTES (256u << 10)
 #endif
@@ -22,11 +25,15 @@ struct fiber {
     int epoll_fd;
     uint64_t due_ns;
     void *fake_stack; // AddressSanitizer's
+    void *thread;     // ThreadSanitizer's: to it, fibers are threads that hand over to each other
 };
 
 static struct fiber fibers[SIM_SHARDS_MAX];
 static ucontext_t scheduler;
 static int current = -1;
+#ifdef __SANITIZE_THREAD__
+static void *scheduler_thread;
+#endif
 #ifdef __SANITIZE_ADDRESS__
 static void *scheduler_fake_stack;
 static const void *scheduler_stack;
@@ -44,6 +51,9 @@ static void leave(struct fiber *fiber, bool for_ever)
     __sanitizer_start_switch_fiber(for_ever ? NULL : &fiber->fake_stack, scheduler_stack, scheduler_stack_bytes);
 #else
     (void)for_ever;
+#endif
+#ifdef __SANITIZE_THREAD__
+    __tsan_switch_to_fiber(scheduler_thread, 0);
 #endif
     CHECK(swapcontext(&fiber->context, &scheduler) == 0);
 #ifdef __SANITIZE_ADDRESS__
@@ -70,6 +80,9 @@ void fiber_start(unsigned index, void (*run)(void *argument), void *argument)
     *fiber = (struct fiber){.run = run, .argument = argument, .stack = malloc(STACK_BYTES), .due_ns = UINT64_MAX};
     CHECK(fiber->stack != NULL);
     CHECK(getcontext(&fiber->context) == 0);
+#ifdef __SANITIZE_THREAD__
+    fiber->thread = __tsan_create_fiber(0);
+#endif
     fiber->context.uc_stack.ss_sp = fiber->stack;
     fiber->context.uc_stack.ss_size = STACK_BYTES;
     fiber->context.uc_link = NULL;
@@ -84,6 +97,10 @@ void fiber_resume(unsigned index)
     fiber->asleep = false;
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(&scheduler_fake_stack, fiber->stack, STACK_BYTES);
+#endif
+#ifdef __SANITIZE_THREAD__
+    scheduler_thread = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(fiber->thread, 0);
 #endif
     CHECK(swapcontext(&scheduler, &fiber->context) == 0);
 #ifdef __SANITIZE_ADDRESS__
@@ -133,6 +150,9 @@ bool fiber_is_runnable(unsigned index)
 
 void fiber_free(unsigned index)
 {
+#ifdef __SANITIZE_THREAD__
+    __tsan_destroy_fiber(fibers[index].thread);
+#endif
     free(fibers[index].stack);
     fibers[index] = (struct fiber){.stack = NULL};
 }

@@ -1,5 +1,5 @@
-// Rings under watch (linked in by --wrap): whatever is pushed is remembered by a hash of its bytes, which must be the same when it is popped.
-// So whoever writes to a parcel after giving it away is caught, as ThreadSanitizer would.
+// Rings under watch (linked in by --wrap): whatever is pushed is remembered by a hash of its bytes, which must be the same when it is
+// popped. So whoever writes to a parcel after giving it away is caught, as ThreadSanitizer would.
 #include <malloc.h>
 #include <stdlib.h>
 
@@ -9,8 +9,8 @@
 
 #define WATCHED_MAX 4096 // a power of two
 
-bool __real_ring_push(struct ring *ring, void *item);
-void *__real_ring_pop(struct ring *ring);
+bool __real_ring_push(struct ring *ring, void *item) __attribute__((weak)); // missing when the link is without --wrap
+void *__real_ring_pop(struct ring *ring) __attribute__((weak));
 bool __wrap_ring_push(struct ring *ring, void *item);
 void *__wrap_ring_pop(struct ring *ring);
 

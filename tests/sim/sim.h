@@ -6,9 +6,9 @@
 #include "shards/base/key.h"
 
 #define SIM_SHARDS_MAX 8
-#define SIM_KEYS_MAX 12     // devices
+#define SIM_KEYS_MAX 12 // devices
 #define SIM_ACCOUNTS_MAX 4
-#define SIM_CLIENTS_MAX 24  // connections at one time
+#define SIM_CLIENTS_MAX 24 // connections at one time
 #define SIM_SESSIONS_MAX 1024
 #define SIM_NUMBERS_MAX 4096 // messages from one session to one key that are watched
 
@@ -16,7 +16,7 @@
 
 void sim_seed(uint64_t seed);
 uint64_t sim_random(void);
-uint64_t sim_below(uint64_t limit);      // 0 .. limit - 1; limit > 0
+uint64_t sim_below(uint64_t limit); // 0 .. limit - 1; limit > 0
 bool sim_chance(unsigned per_thousand);
 uint64_t sim_hash(uint64_t a, uint64_t b, uint64_t c); // of the run: independent of the order of calls
 
@@ -41,9 +41,9 @@ void kernel_close(void); // every descriptor must have been closed
 uint64_t kernel_now_ns(void);
 void kernel_advance_ns(uint64_t ns);
 
-int kernel_listen(void);              // a listening descriptor for shard_listen
+int kernel_listen(void); // a listening descriptor for shard_listen
 bool kernel_is_listening(int fd);
-int kernel_connect(int listener_fd);  // the client's handle of a new connection, >= 0
+int kernel_connect(int listener_fd);                            // the client's handle of a new connection, >= 0
 size_t kernel_send(int client, const uint8_t *ptr, size_t len); // bytes taken
 // Bytes received; 0: nothing now. *ret_end: nothing more will come, *ret_reset: because of a reset.
 size_t kernel_receive(int client, uint8_t *ptr, size_t max, bool *ret_end, bool *ret_reset);
@@ -59,11 +59,11 @@ bool kernel_has_edge(int epoll_fd);
 // ---- fibers: one per shard; system calls are the points where it may be put aside ----
 
 void fiber_start(unsigned index, void (*run)(void *argument), void *argument);
-void fiber_resume(unsigned index);   // until it yields or ends
+void fiber_resume(unsigned index); // until it yields or ends
 bool fiber_is_done(unsigned index);
 void fiber_free(unsigned index);
-void fiber_yield(void);              // harmless outside a fiber
-int fiber_current(void);             // -1: none
+void fiber_yield(void);                             // harmless outside a fiber
+int fiber_current(void);                            // -1: none
 void fiber_sleep(int epoll_fd, int64_t timeout_ns); // until an edge or the time; called by the kernel's epoll_wait
 bool fiber_is_runnable(unsigned index);
 bool fiber_is_asleep(unsigned index);
@@ -78,8 +78,8 @@ struct sim_config {
     uint32_t actions; // that devices take before the run settles
     unsigned big_per_thousand;
     bool graceful_stop;
-    bool floods;      // many empty messages
-    bool rude;        // some devices break the protocol or vanish
+    bool floods; // many empty messages
+    bool rude;   // some devices break the protocol or vanish
     struct post_limits post;
     struct kernel_limits kernel;
     struct shard_limits limits;
@@ -105,7 +105,7 @@ struct client {
     uint16_t shard;
     struct session_view *view; // what the checkers know of this connection
     struct buffer in, out, commands;
-    bool fragmenting;       // a message was begun and not ended
+    bool fragmenting; // a message was begun and not ended
     bool close_sent, close_received, half_closed;
     uint64_t paused_until_ns; // does not read
     uint64_t act_at_ns;       // next action
@@ -117,7 +117,7 @@ struct client {
     bool trickles;            // sends byte by byte
 };
 
-bool client_step(struct client *client);      // one piece of I/O or one action; false: nothing could be done
+bool client_step(struct client *client); // one piece of I/O or one action; false: nothing could be done
 bool client_is_runnable(const struct client *client);
 uint64_t client_due_ns(const struct client *client);
 void client_free(struct client *client);
@@ -134,7 +134,7 @@ void client_end(struct client *client, bool reset);
 // device.c
 void device_act(struct client *client);
 void device_challenged(struct client *client, const uint8_t challenge[32]);
-bool device_is_active(void);   // actions are left
+bool device_is_active(void); // actions are left
 void device_stop_acting(void);
 void device_reset(void);
 const struct key *device_key(uint32_t device);
@@ -144,15 +144,15 @@ void device_sign(const uint8_t challenge[32], const uint8_t key[32], uint8_t ret
 
 struct peer_view {
     bool entered, connected, asked;
-    bool disconnected_ever; // we asked for the end once
-    uint32_t sent;      // SendData commands issued for this key
+    bool disconnected_ever;                 // we asked for the end once
+    uint32_t sent;                          // SendData commands issued for this key
     uint64_t arrived[SIM_NUMBERS_MAX / 64]; // which of them some session of that key has received
     // of the running connection, as the receiver
-    struct session_view *sender; // NULL: not known yet
-    uint32_t expected;           // next number from it
+    struct session_view *sender;            // NULL: not known yet
+    uint32_t expected;                      // next number from it
     const struct session_view *last_sender; // of the connection before, and how far it came
     uint32_t last_expected;
-    uint32_t early_count;        // messages that came before one said who sent them
+    uint32_t early_count; // messages that came before one said who sent them
     uint32_t early_len[64];
 };
 
@@ -173,19 +173,19 @@ void checkers_open(void);
 void checkers_close(void);
 struct session_view *view_create(uint32_t device, uint32_t account);
 void view_message(struct session_view *view, struct bytes message); // a whole event message
-const uint8_t *view_take_challenge(struct session_view *view); // that Who brought, once; else NULL
+const uint8_t *view_take_challenge(struct session_view *view);      // that Who brought, once; else NULL
 void view_closed_by_server(struct session_view *view, uint16_t code, struct bytes reason);
 void view_ended(struct session_view *view, bool cleanly); // no event will be seen any more
 uint32_t payload_len(const struct session_view *sender, uint32_t device, uint32_t number);
 void payload_fill(const struct session_view *sender, uint32_t device, uint32_t number, uint8_t *ptr, size_t len);
 
-void view_mark_stop(void);                // who is live when the shards are told to stop
-void check_often(void);                   // cheap bounds, at any time
-void check_quiet(bool clients_idle);      // nobody can run: nothing may be left lying; clients_idle: they have read everything
-void check_converged(void);               // views agree after the devices stopped acting
-void check_gone(void);                    // after everybody left and time has passed
+void view_mark_stop(void);           // who is live when the shards are told to stop
+void check_often(void);              // cheap bounds, at any time
+void check_quiet(bool clients_idle); // nobody can run: nothing may be left lying; clients_idle: they have read everything
+void check_converged(void);          // views agree after the devices stopped acting
+void check_gone(void);               // after everybody left and time has passed
 void check_usage(void);
-void check_all_stopped(void);             // graceful stop: everybody was told 1001
+void check_all_stopped(void); // graceful stop: everybody was told 1001
 
 // ---- accounts.c: the accounts node and the main node ----
 

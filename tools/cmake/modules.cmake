@@ -28,6 +28,16 @@ function(relay_sources name)
   target_link_libraries(${name} PUBLIC ${ARG_LIBS})
 endfunction()
 
+# relay_program(name SOURCES main.c LIBS folder): a program that users run.
+function(relay_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS})
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    target_link_options(${name} PRIVATE -flto=auto -O2)
+  endif()
+endfunction()
+
 # relay_test(x_test LIBS folder): program x_test from x_test.c, run by ctest, at most 60 s.
 function(relay_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
