@@ -88,6 +88,7 @@ struct backbone_session {
     bool in_line;
     uint8_t stage; // enum backbone_stage
     bool login_due, check_due, farewell;
+    bool stops;          // the head of `in` is STOP
     bool router_waits;   // the head of `in` must be repeated when the router says so
     uint32_t tasks;      // at the crypto nodes
     uint32_t pins;       // callers on the stack that still need it

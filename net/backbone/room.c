@@ -200,6 +200,7 @@ static enum router_verdict take_message(struct backbone_session *session, struct
 {
     struct backbone_message message;
     backbone_parse(plain, &message);
+    session->stops = message.type == BACKBONE_STOP;
     switch (message.type) {
     case BACKBONE_C2C:
         return take_c2c(session, plain, message.id);
@@ -211,7 +212,8 @@ static enum router_verdict take_message(struct backbone_session *session, struct
             conn_close(session->conn, ERROR_OUT_OF_MEMORY);
         break;
     case BACKBONE_STOP:
-        conn_close(session->conn, ERROR_PEER_CLOSED);
+        if (session->datagrams == 0)
+            conn_close(session->conn, ERROR_PEER_CLOSED);
         break;
     case BACKBONE_HEARTBEAT: // that it came is all it says
     case BACKBONE_CONFIG:
@@ -243,6 +245,8 @@ void backbone_in_ready(struct backbone_session *session)
             conn_wait(session->conn);
             break;
         }
+        if (session->stops) // over now, or when the last report has come, so that the client learns what became of its messages
+            break;
         shard->metrics.messages_in++;
         backbone_lane_drop(session, &session->in);
     }
@@ -367,6 +371,8 @@ static void on_report(struct conn *conn, uint32_t token, enum router_report what
     uint8_t payload[1 + BACKBONE_ID_BYTES + 4];
     CHECK(token < ROUTER_DATAGRAMS_MAX && (session->datagrams >> token & 1) == 1);
     session->datagrams &= ~(1ull << token);
+    if (session->stops && session->datagrams == 0)
+        conn_resume(conn);
     if (what == ROUTER_TAKEN)
         return;
     conn->shard->metrics.datagrams_undelivered++;

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from wsclient import DEADLINE_S, Timeout
 
 OAEP = padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
-HEARTBEAT, CONFIG, UNDELIVERED, CLIENT_QUERY, SERVER_QUERY, CLIENT_STATUS, SERVER_STATE, STOP = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x1F
+HEARTBEAT, CONFIG, UNDELIVERED, CLIENT_QUERY, SERVER_QUERY, CLIENT_STATUS, SERVER_STATE = range(0x10, 0x17)
+STOP = 0x1F
 
 
 def pss(salt=222):

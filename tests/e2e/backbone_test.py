@@ -4,12 +4,13 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import time
 import uuid
 
 import backbone
 from backbone import Client, c2c, c2s, encrypt, framed
-from harness import RelayTest, Server, free_port, pause
+from harness import BIN, RelayTest, Server, free_port, pause
 
 HANDLER = "handler stopping"
 
@@ -479,3 +480,99 @@ class ManyTest(BackboneTest):
         for receiver in clients:
             self.assertEqual(sorted(receiver.read_c2c() for _ in clients), sorted(c.id.bytes for c in clients))
 
+
+
+class ProgramTest(BackboneTest):
+    """relayclient backbone, against the relay and the independent client."""
+
+    def files(self, identity, key):
+        path = os.path.join(self.server.directory, f"{identity}.pem")
+        with open(path, "wb") as file:
+            file.write(backbone.private_pem(key))
+        return path
+
+    def program(self, *arguments, **options):
+        argv = [os.path.join(BIN, "relayclient"), "backbone", *arguments]
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.server.directory,
+                                   **options)
+        self.addCleanup(process.kill)
+        return process
+
+    def finished(self, process, text=None):
+        out, err = process.communicate(text, timeout=30)
+        return process.returncode, out, err.decode()
+
+    def known(self):
+        key = self.keys[0]
+        identity = self.enrol(key)
+        return ("--id", str(identity), "--key", self.files(identity, key)), identity
+
+    def test_send_and_receive(self):
+        """A large file in pieces, to the independent client and to relayclient."""
+        who, _ = self.known()
+        peer = self.client()
+        data = os.urandom(200000)
+        sender = self.program("send", *who, f"127.0.0.1:{self.port}", str(peer.id))
+        sender.stdin.write(data)
+        sender.stdin.close()
+        got = b""
+        while len(got) < len(data):
+            got += peer.read_c2c()
+        self.assertEqual(got, data)
+        self.assertEqual(sender.wait(30), 0, sender.stderr.read())
+        other, identity = self.known()
+        receiver = self.program("receive", "--count", "2", "--verbose", *other, f"127.0.0.1:{self.port}")
+        self.assertIn(b"logged in", receiver.stderr.readline())
+        for text in (b"one\n", b"two\n"):
+            self.assertEqual(self.finished(self.program("send", *who, f"127.0.0.1:{self.port}", str(identity)), text)[0], 0)
+        self.assertEqual(self.finished(receiver)[:2], (0, b"one\ntwo\n"))
+
+    def test_absent(self):
+        """Nobody there: exit code 4 and a sentence; unknown id: 3; wrong server key: 3."""
+        who, _ = self.known()
+        code, _, err = self.finished(self.program("send", *who, f"127.0.0.1:{self.port}", str(uuid.uuid4())), b"hello")
+        self.assertEqual(code, 4, err)
+        self.assertIn("is not connected", err)
+        code, _, err = self.finished(self.program("status", "--id", str(uuid.uuid4()), *who[2:], f"127.0.0.1:{self.port}"))
+        self.assertEqual(code, 3, err)
+        path = os.path.join(self.server.directory, "wrong.pub")
+        with open(path, "wb") as file:
+            file.write(backbone.public_pem(self.keys[1]))
+        code, _, err = self.finished(self.program("status", *who, "--server-key", path, f"127.0.0.1:{self.port}"))
+        self.assertEqual((code, "another key" in err), (3, True), err)
+
+    def test_status(self):
+        """The server's state, and who is connected."""
+        who, _ = self.known()
+        peer, nobody = self.client(), uuid.uuid4()
+        code, out, err = self.finished(self.program("status", *who, f"127.0.0.1:{self.port}", str(peer.id), str(nobody)))
+        self.assertEqual(code, 0, err)
+        state, first, second = out.decode().splitlines()
+        self.assertEqual(json.loads(state)["state"], "running")
+        self.assertEqual((first, second), (f"{peer.id} connected", f"{nobody} not connected"))
+
+    def test_keygen(self):
+        """Makes a pair and says how to enrol it; the line works as printed."""
+        code, out, err = self.finished(self.program("keygen", "--out", "mine.pem"))
+        self.assertEqual(code, 0, err)
+        line = out.decode().splitlines()[-1].split()
+        self.assertEqual(line[:2], ["shardrelay", "backbone"])
+        done = self.server.command(*line[1:])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        identity = line[line.index("--uuid") + 1]
+        code, _, err = self.finished(self.program("status", "--id", identity, "--key", "mine.pem", f"127.0.0.1:{self.port}"))
+        self.assertEqual(code, 0, err)
+
+    def test_chat(self):
+        """Both ways."""
+        who, identity = self.known()
+        peer = self.client()
+        chat = self.program("chat", "--verbose", *who, f"127.0.0.1:{self.port}", str(peer.id))
+        self.assertIn(b"logged in", chat.stderr.readline())
+        chat.stdin.write(b"hello\n")
+        chat.stdin.flush()
+        self.assertEqual(peer.read_c2c(), b"hello\n")
+        peer.say(c2c(identity, b"well met\n"))
+        self.assertEqual(chat.stdout.readline(), b"well met\n")
+        chat.stdin.close()
+        self.assertEqual(chat.wait(30), 0)
