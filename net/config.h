@@ -26,9 +26,28 @@ struct listen_config {
     uint16_t port;                    // 1..65535; 0 for LISTEN_UNIX
 };
 
+struct openrelay_config {
+    bool enabled;
+    bool only;                         // /relay and its pages alone, no Buckets
+    bool basic;                        // HTTP Basic before the upgrade; ids are apart per account
+    uint64_t timeout_ns;               // silence after which a client is gone; a ping at half of it
+    uint32_t requests_max, points_max; // Sends and KiB a minute and id
+    uint64_t month_bytes;              // 100 % of the page
+    uint64_t stop_bytes, warn_bytes;   // from here on everything is refused; the operator is told
+    const char *queue_file;
+    bool queue_memory;
+    uint32_t queue_messages_max; // for one recipient
+    uint64_t queue_bytes_max;
+    uint32_t queue_sender_max; // messages of one sender
+    uint64_t queue_total_max;  // bytes
+    const char *import_file;   // the original's bandwidth_data.txt, read once when the queue's file is new
+};
+
 struct server_config {
     struct listen_config listeners[CONFIG_LISTENERS_MAX];
     uint32_t listener_count; // >= 1
+
+    struct openrelay_config openrelay;
 
     const char *tls_certificate; // PEM files for listeners with tls; NULL: none has it
     const char *tls_key;

@@ -253,7 +253,8 @@ static bool read_turn(struct conn *conn)
 
 static bool may_read(const struct conn *conn)
 {
-    return !conn->waiting && (conn->phase == CONN_HEAD || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING);
+    bool stopping = conn->shard->stopping && conn->phase == CONN_OPEN;
+    return !conn->waiting && !stopping && (conn->phase == CONN_HEAD || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING);
 }
 
 static bool on_ready(struct source *source, uint64_t now_ns)
@@ -338,6 +339,8 @@ static void account_written(struct conn *conn)
     size_t data_left = conn->data_queued < conn->out.bytes ? conn->data_queued : conn->out.bytes;
     size_t written = conn->data_queued - data_left;
     conn->data_queued = data_left;
+    if (conn->paced_queued > conn->out.bytes)
+        conn->paced_queued = conn->out.bytes;
     if (written > 0 && conn->phase == CONN_OPEN && conn->entered)
         router_written(conn->shard->router, conn->slot, written, &conn->shard->effects);
 }
@@ -350,6 +353,9 @@ static void finish_closing(struct conn *conn)
     if ((conn->read_ended || conn->close_received) && !conn->write_ended) {
         conn->write_ended = true;
         conn_transport_end(conn);
+        uint64_t end_ns = node_now_ns(conn->shard->node) + conn->shard->shared->limits.close_timeout_ns;
+        conn->deadline_ns = conn->deadline_ns < end_ns ? conn->deadline_ns : end_ns;
+        conn_arm_timer(conn);
     }
     if (conn->read_ended)
         conn_drop(conn, conn->closed_why);
@@ -407,6 +413,7 @@ void conn_flush(struct conn *conn)
                 return;
         }
     }
+    conn->written_bytes += written > 0 ? (uint64_t)written : 0;
     account_written(conn);
     note_progress(conn, written);
     if (conn->phase == CONN_CLOSING && conn_unsent(conn) == 0 && !conn->farewell_due)
@@ -420,7 +427,7 @@ static uint64_t next_deadline(const struct conn *conn)
     const struct shard_limits *limits = &conn->shard->shared->limits;
     uint64_t next = conn->deadline_ns != 0 ? conn->deadline_ns : UINT64_MAX;
     if (conn->phase == CONN_OPEN && !conn->room->raw) {
-        uint64_t ping_ns = conn->last_input_ns + limits->ping_interval_ns * (1u + conn->pings_sent);
+        uint64_t ping_ns = conn->last_input_ns + conn->ping_interval_ns * (1u + conn->pings_sent);
         next = ping_ns < next ? ping_ns : next;
     }
     if (conn->stalled && conn->stalled_ns + limits->slow_timeout_ns < next)
@@ -445,7 +452,6 @@ void conn_room_deadline(struct conn *conn, uint64_t deadline_ns)
 
 static void open_timeout(struct conn *conn, uint64_t now_ns)
 {
-    const struct shard_limits *limits = &conn->shard->shared->limits;
     if (conn->deadline_ns != 0 && now_ns >= conn->deadline_ns) {
         conn->deadline_ns = 0;
         CHECK(conn->room->on_deadline != NULL);
@@ -454,11 +460,11 @@ static void open_timeout(struct conn *conn, uint64_t now_ns)
     }
     if (conn->room->raw) // has no pings
         return;
-    if (now_ns < conn->last_input_ns + limits->ping_interval_ns * (1u + conn->pings_sent))
+    if (now_ns < conn->last_input_ns + conn->ping_interval_ns * (1u + conn->pings_sent))
         return;
     if (conn->waiting) // silent because we do not read it
         conn->last_input_ns = now_ns;
-    else if (conn->pings_sent >= 2)
+    else if (conn->pings_sent >= conn->pings_max)
         conn_close(conn, ERROR_PING_TIMEOUT);
     else
         conn_ws_ping(conn);
@@ -492,6 +498,8 @@ void conn_open(struct conn *conn, const struct room *room)
     conn->phase = CONN_OPEN;
     conn->room = room;
     conn->deadline_ns = 0;
+    conn->ping_interval_ns = conn->shard->shared->limits.ping_interval_ns;
+    conn->pings_max = 2;
     room->on_open(conn);
     if (conn->phase == CONN_OPEN)
         conn_arm_timer(conn);
@@ -502,7 +510,15 @@ void conn_enter(struct conn *conn, const struct key *key)
     CHECK(conn->phase == CONN_OPEN && !conn->entered);
     conn->entered = true;
     conn->released = false;
-    router_enter(conn->shard->router, conn_handle(conn), key, conn->account, &conn->shard->effects);
+    router_enter(conn->shard->router, conn_handle(conn), key, conn->room->unseen ? 0 : conn->account, &conn->shard->effects);
+}
+
+void conn_leave(struct conn *conn)
+{
+    CHECK(conn->phase == CONN_OPEN && conn->entered && !conn->leaving);
+    conn->leaving = true;
+    conn->next_leaving = conn->shard->leaving;
+    conn->shard->leaving = conn;
 }
 
 // The session is over for its room and the router; the descriptor may live on for the close handshake.
@@ -528,8 +544,12 @@ void conn_begin_closing(struct conn *conn, enum error why)
     conn->phase = CONN_CLOSING;
     conn->closed_why = why;
     const struct shard_limits *limits = &shard->shared->limits;
-    // A slow consumer gets its queue and the reason if it wakes up after all.
-    conn->deadline_ns = node_now_ns(shard->node) + (why == ERROR_SLOW_CONSUMER ? limits->slow_timeout_ns : 0) + limits->close_timeout_ns;
+    uint64_t patience_ns = limits->close_timeout_ns;
+    if (why == ERROR_SLOW_CONSUMER) // gets its queue and the reason if it wakes up after all
+        patience_ns += limits->slow_timeout_ns;
+    else if (why == ERROR_STOPPING && limits->stop_timeout_ns > patience_ns)
+        patience_ns = limits->stop_timeout_ns;
+    conn->deadline_ns = node_now_ns(shard->node) + patience_ns;
     if (was_open)
         end_session(conn);
     conn_mark_dirty(conn);
@@ -539,6 +559,8 @@ void conn_begin_closing(struct conn *conn, enum error why)
 
 void conn_close(struct conn *conn, enum error why)
 {
+    if (conn->phase == CONN_OPEN && conn->room->on_ending != NULL)
+        conn->room->on_ending(conn, why);
     if (conn->phase == CONN_OPEN && conn->room->raw) {
         conn->close_received = true; // no close frame is awaited
     } else if (conn->phase == CONN_OPEN) {
@@ -586,13 +608,27 @@ void conn_released(struct conn *conn)
 {
     CHECK(conn->entered && !conn->released);
     conn->released = true;
-    if (conn->phase == CONN_GONE)
+    if (conn->phase == CONN_GONE) {
         free_slot(conn);
+    } else if (conn->phase == CONN_OPEN) { // conn_leave: the slot's next session has a generation of its own
+        conn->entered = conn->leaving = false;
+        conn->generation++;
+        conn->paced_queued += conn->data_queued;
+        conn->data_queued = 0;
+        conn->next_leaving = conn->shard->left;
+        conn->shard->left = conn;
+    }
+}
+
+void conn_left(struct conn *conn)
+{
+    if (conn->phase == CONN_OPEN && !conn->entered)
+        conn->room->on_left(conn);
 }
 
 void conn_count_usage(struct conn *conn, size_t sent_bytes, size_t recv_bytes)
 {
-    if (conn->account == 0) // registering is nobody's usage
+    if (conn->account == 0 || conn->room->unseen) // registering is nobody's usage
         return;
     conn->usage_sent_bytes += sent_bytes;
     conn->usage_recv_bytes += recv_bytes;

@@ -58,14 +58,18 @@ struct conn {
     bool close_received, close_sent, read_ended, write_ended, write_failed, keep_alive, deflate;
     uint8_t deflate_bits; // window of outgoing compressed messages
     uint8_t pings_sent;   // since the last input
-    bool stalled;         // output waits for the peer since stalled_ns
+    uint8_t pings_max;    // silence after so many is the end
+    uint64_t ping_interval_ns;
+    bool stalled; // output waits for the peer since stalled_ns
     enum error closed_why;
     struct block *held;    // raw input not yet used up
     struct block *message; // a message being collected (compressed or whole_messages), or one inflated being consumed
     bool message_ready;
     uint8_t message_opcode;
     struct outq out;
-    size_t data_queued; // of EFFECT_DATA (router_queue_bytes), not yet told to the router as written
+    size_t data_queued;     // of EFFECT_DATA (router_queue_bytes), not yet told to the router as written
+    size_t paced_queued;    // of conn_send_paced
+    uint64_t written_bytes; // that the socket took
     struct ws_decoder ws;
     uint64_t last_input_ns, stalled_ns, deadline_ns; // deadline: of the phase or the room; 0: none
     uint64_t account;
@@ -75,6 +79,7 @@ struct conn {
     union {
         struct buckets_state buckets;
         struct auth_state auth;
+        struct openrelay_state *openrelay; // net/openrelay/state.h
         struct backbone_session *backbone;
     } state;
 };
@@ -85,6 +90,7 @@ void conn_login_answer(struct conn *conn, const struct login_answer *answer);
 void conn_flush(struct conn *conn);
 void conn_resume(struct conn *conn);
 void conn_released(struct conn *conn);
+void conn_left(struct conn *conn);                 // after conn_released, when the router may be called
 void conn_drop(struct conn *conn, enum error why); // at once: no close frame, nothing more is written
 
 // ---- for rooms ----
@@ -109,6 +115,10 @@ void conn_room_deadline(struct conn *conn, uint64_t deadline_ns);
 struct handle conn_handle(const struct conn *conn);
 // The session has proved who it is.
 void conn_enter(struct conn *conn, const struct key *key);
+// The session gives its key up but stays open; on_left follows when the router has let it go. Only after conn_enter.
+void conn_leave(struct conn *conn);
+// Sends one text message that counts neither as data nor as control: for rooms that pace themselves by conn_unsent.
+bool conn_send_paced(struct conn *conn, struct bytes text);
 
 // ---- between conn*.c ----
 size_t conn_proxy_input(struct conn *conn, uint8_t *ptr, size_t len);         // before HEAD: bytes used

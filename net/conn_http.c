@@ -79,8 +79,24 @@ static unsigned upgrade_refusal(const struct http_request *request, const char *
     return 426;
 }
 
+static void upgrade_own(struct conn *conn, const struct http_request *request)
+{
+    const char *refusal = NULL;
+    const struct room *room = conn->route->room;
+    size_t len = room->on_upgrade(request, os_wall_s(), conn->shard->scratch, ANSWER_BYTES_MAX, &refusal);
+    CHECK((len > 0) != (refusal != NULL));
+    if (refusal != NULL)
+        answer(conn, request, 400, "", "text/plain; charset=utf-8", bytes_text(refusal));
+    else if (conn_write(conn, bytes_of(conn->shard->scratch, len)))
+        conn_open(conn, room);
+}
+
 static void upgrade(struct conn *conn, const struct http_request *request)
 {
+    if (conn->route->room->on_upgrade != NULL) {
+        upgrade_own(conn, request);
+        return;
+    }
     const char *extra;
     unsigned status = upgrade_refusal(request, &extra);
     char offer[1024], extension[DEFLATE_ANSWER_MAX];
@@ -149,7 +165,12 @@ static bool dispatch(struct conn *conn, const struct http_request *request)
 {
     const struct shard_shared *shared = conn->shard->shared;
     struct page page;
+    struct openrelay_page own;
     conn_find_client(conn, request);
+    if (openrelay_page(conn->shard, request, &own)) {
+        answer(conn, request, own.status, own.extra, own.type, bytes_text(own.text));
+        return false;
+    }
     conn->route = find_route(shared, request->path);
     if (conn->route == NULL && !page_find(request, shared->multi_user, shared->licences, &page))
         refuse(conn, request, 404, "");

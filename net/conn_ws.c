@@ -68,7 +68,8 @@ static size_t compress(struct conn *conn, const struct bytes parts[3], size_t to
 
 size_t conn_control_queued(const struct conn *conn)
 {
-    return conn->out.bytes > conn->data_queued ? conn->out.bytes - conn->data_queued : 0;
+    size_t others = conn->data_queued + conn->paced_queued;
+    return conn->out.bytes > others ? conn->out.bytes - others : 0;
 }
 
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data)
@@ -97,6 +98,15 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
     else
         shard->metrics.events_out++;
     conn_count_usage(conn, 0, total);
+    return true;
+}
+
+bool conn_send_paced(struct conn *conn, struct bytes text)
+{
+    if (conn->phase != CONN_OPEN || !send_frame(conn, WS_TEXT, /* rsv1= */ false, &text, 1))
+        return false;
+    conn->paced_queued += text.len;
+    conn_count_usage(conn, 0, text.len);
     return true;
 }
 

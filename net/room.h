@@ -4,12 +4,14 @@
 #include "router/router.h"
 
 struct conn;
+struct http_request;
 
 struct room {
     const char *name;
     bool raw;                     // no HTTP and no WebSocket: on_input gets the bytes as they come, conn_send_raw sends
     bool whole_messages;          // input gets whole messages (else pieces as they arrive)
     bool text_taken;              // false: text messages are closed with ERROR_WS_TEXT_REFUSED
+    bool unseen;                  // its devices take no part in the presence of their account, nor in its usage
     bool answers_close_with_code; // echo the peer's close code (RFC 6455 5.5.1)
     uint64_t message_bytes_max;   // WebSocket message, as sent
     uint64_t inflated_bytes_max;  // WebSocket message, inflated
@@ -30,6 +32,13 @@ struct room {
     void (*on_deadline)(struct conn *conn);
     // Raw rooms: the peer will send no more. false: the room is not done with what it got; conn_resume asks again. May be NULL: done.
     bool (*on_end)(struct conn *conn);
+    // conn_leave is done: the session may enter under another key. May be NULL for rooms that never leave.
+    void (*on_left)(struct conn *conn);
+    // The relay is about to close the session for `why`: a last word may be sent. May be NULL.
+    void (*on_ending)(struct conn *conn, enum error why);
+    // Answers a WebSocket request in the room's own way: writes a whole 101 into `out` and returns its length, or 0 and the text of a 400.
+    // NULL: as Buckets does.
+    size_t (*on_upgrade)(const struct http_request *request, int64_t wall_s, uint8_t *out, size_t max, const char **ret_refusal);
     // Give back what the room holds for this connection. Called exactly once after on_open.
     void (*on_close)(struct conn *conn);
 };
@@ -44,3 +53,4 @@ struct route {
 };
 
 extern const struct room buckets_room;
+extern const struct room openrelay_room;

@@ -16,6 +16,7 @@
 #include "net/control.h"
 #include "net/listen.h"
 #include "net/mail.h"
+#include "net/openrelay/queue.h"
 #include "net/shard.h"
 #include "net/tls_reload.h"
 #include "net/web/auth_room.h"
@@ -48,6 +49,7 @@ struct server {
     struct shard_shared shared;
     struct accounts *accounts;
     struct licence_key *licence_key; // NULL: licence logins are off
+    struct queue *queue;             // of OpenRelay; NULL: off
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
     uint16_t mail_node;
@@ -62,7 +64,7 @@ struct server {
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
-    struct thread threads[SHARDS_MAX + HASHERS_MAX + BACKBONE_WORKERS_MAX + 2];
+    struct thread threads[SHARDS_MAX + HASHERS_MAX + BACKBONE_WORKERS_MAX + 3]; // accounts, queue, mail
     size_t thread_count;
     uint32_t listeners_open;
     char error_text[512];
@@ -164,6 +166,17 @@ static bool create_workers(struct server *server)
     return true;
 }
 
+static bool create_queue(struct server *server)
+{
+    const struct shard_shared *shared = &server->shared;
+    if (shared->openrelay == NULL)
+        return true;
+    const struct queue_config queue = {
+        .openrelay = shared->openrelay, .node = shared->queue_node, .shard_count = shared->shard_count, .wall_s = os_wall_s};
+    server->queue = queue_create(shared->post, &queue, server->error_text, sizeof(server->error_text));
+    return server->queue != NULL;
+}
+
 static bool read_licence_key(struct server *server)
 {
     const char *pem = server->config->licence_key;
@@ -197,15 +210,17 @@ static bool create_services(struct server *server)
     server->hasher_count = (uint16_t)(wanted < HASHERS_MAX ? wanted : HASHERS_MAX);
     shared->accounts_node = shared->shard_count;
     server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
-    plan_backbone(server, (uint16_t)(server->mail_node + 1));
+    shared->queue_node = (uint16_t)(server->mail_node + 1);
+    plan_backbone(server, (uint16_t)(shared->queue_node + (config->openrelay.enabled ? 1 : 0)));
     shared->main_node = (uint16_t)(server->backbone.worker_first + server->backbone.worker_count);
+    shared->openrelay = config->openrelay.enabled ? &config->openrelay : NULL;
     shared->multi_user = config->database != NULL;
     shared->licences = server->licence_key != NULL;
     hash_secret_create(&shared->secret);
     shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
     if (shared->post == NULL)
         return fail(server, "out of memory");
-    const struct accounts_config accounts = {
+    struct accounts_config accounts = {
         .database = config->database,
         .single_user = config->single_user,
         .single_password = config->single_password,
@@ -222,6 +237,10 @@ static bool create_services(struct server *server)
         .keep_days = config->keep_stats_days,
         .licences = shared->licences,
     };
+    if (config->openrelay.only && !config->openrelay.basic) { // nobody logs in
+        accounts.single_user = "nobody";
+        accounts.single_password = "nobody";
+    }
     server->accounts = accounts_create(shared->post, &accounts, server->error_text, sizeof(server->error_text));
     if (server->accounts == NULL)
         return false;
@@ -231,7 +250,7 @@ static bool create_services(struct server *server)
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
-    return create_workers(server) && (config->database == NULL || create_mail(server));
+    return create_workers(server) && (config->database == NULL || create_mail(server)) && create_queue(server);
 }
 
 static bool load_tls(struct server *server)
@@ -303,6 +322,8 @@ static bool on_signal(struct source *source, uint64_t now_ns)
         LOG(INFO, "STOPPING", "signal=%u", info.ssi_signo);
         for (uint16_t i = 0; i <= server->shared.accounts_node; i++)
             tell(server, i);
+        if (server->queue != NULL)
+            tell(server, server->shared.queue_node);
     }
     return false;
 }
@@ -318,7 +339,7 @@ static void on_main_record(void *owner, const struct post_record *record)
     if (++server->shards_stopped < server->shared.shard_count)
         return;
     for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes and mail: nobody needs you any more
-        if (i != server->shared.accounts_node)
+        if (i != server->shared.accounts_node && i != server->shared.queue_node)
             tell(server, i);
     node_stop(server->main_node);
 }
@@ -377,6 +398,14 @@ static void *accounts_thread(void *argument)
     return NULL;
 }
 
+static void *queue_thread(void *argument)
+{
+    struct thread *thread = argument;
+    log_node(thread->server->shared.queue_node);
+    queue_run(thread->server->queue);
+    return NULL;
+}
+
 static void *hasher_thread(void *argument)
 {
     struct thread *thread = argument;
@@ -417,6 +446,8 @@ static void start_threads(struct server *server)
 {
     char name[16];
     start(server, accounts_thread, 0, -1, "accounts");
+    if (server->queue != NULL)
+        start(server, queue_thread, 0, -1, "queue");
     for (uint16_t i = 0; i < server->hasher_count; i++)
         start(server, hasher_thread, i, -1, "hasher");
     for (uint16_t i = 0; i < server->backbone.worker_count; i++)
@@ -434,7 +465,10 @@ static void print_plan(const struct server *server)
     const struct server_config *config = server->config;
     const struct shard_limits *limits = &server->shared.limits;
     printf("shardrelay %s: %u shards, %u hashing threads, %s mode\n", SHARDRELAY_VERSION, (unsigned)server->shared.shard_count,
-           (unsigned)server->hasher_count, config->database != NULL ? "multi-user" : "single-user");
+           (unsigned)server->hasher_count,
+           config->openrelay.only     ? "OpenRelay"
+           : config->database != NULL ? "multi-user"
+                                      : "single-user");
     for (uint16_t i = 0; i < server->shared.shard_count; i++) {
         int cpu = cpu_of(server, i);
         if (cpu >= 0)
@@ -479,6 +513,7 @@ static void destroy(struct server *server)
         worker_destroy(server->workers[i]);
     mail_destroy(server->mail);
     accounts_destroy(server->accounts);
+    queue_destroy(server->queue);
     licence_key_destroy(server->licence_key);
     control_destroy(server->control);
     tls_reload_destroy(server->tls);
@@ -495,9 +530,15 @@ static void destroy(struct server *server)
 
 int server_run(const struct server_config *config)
 {
-    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room},
-                                          {.path = "/v1/auth", .multi_user = true, .room = &auth_room}};
-    return server_run_routes(config, routes, sizeof(routes) / sizeof(routes[0]));
+    struct route routes[3];
+    size_t count = 0;
+    if (!config->openrelay.only) {
+        routes[count++] = (struct route){.path = "/v1/relay", .login = true, .room = &buckets_room};
+        routes[count++] = (struct route){.path = "/v1/auth", .multi_user = true, .room = &auth_room};
+    }
+    if (config->openrelay.enabled)
+        routes[count++] = (struct route){.path = "/relay", .below = true, .login = config->openrelay.basic, .room = &openrelay_room};
+    return server_run_routes(config, routes, count);
 }
 
 int server_run_routes(const struct server_config *config, const struct route *routes, size_t route_count)

@@ -214,8 +214,9 @@ static void stopped(struct shard *shard)
     CHECK(shard->conn_count == 0 && !shard->stopped);
     shard->stopped = true;
     timer_unset(node_timers(shard->node), &shard->stop_timer);
-    const uint16_t told[] = {shard->shared->accounts_node, shard->shared->main_node};
-    for (size_t i = 0; i < 2; i++)
+    const uint16_t told[] = {shard->shared->accounts_node, shard->shared->main_node, shard->shared->queue_node};
+    openrelay_on_time(shard);
+    for (size_t i = 0; i < (shard->shared->openrelay != NULL ? 3 : 2); i++)
         post_write(shard->shared->post, shard->index, told[i], RECORD_STOPPED, bytes_of(NULL, 0), bytes_of(NULL, 0));
 }
 
@@ -227,8 +228,35 @@ void shard_give_slot(struct shard *shard, struct conn *conn)
     shard->conn_count--;
     if (shard->accept_stalled && !shard->stopping)
         retry_accept(shard);
-    if (shard->stopping && shard->conn_count == 0 && !shard->stopped)
+    if (shard->closing && shard->conn_count == 0 && !shard->stopped)
         stopped(shard);
+}
+
+static void close_all(struct shard *shard)
+{
+    CHECK(shard->stopping && !shard->closing);
+    shard->closing = true;
+    if (shard->conn_count == 0) {
+        stopped(shard);
+        return;
+    }
+    timer_set(node_timers(shard->node), &shard->stop_timer, node_now_ns(shard->node) + shard->shared->limits.stop_timeout_ns);
+    for (uint32_t slot = 0; slot < shard->slot_count; slot++) {
+        struct conn *conn = shard_conn(shard, slot);
+        if (conn->phase == CONN_OPEN)
+            conn_close(conn, ERROR_STOPPING);
+        else if (conn->phase == CONN_HEAD || conn->phase == CONN_LOGIN)
+            conn_drop(conn, ERROR_STOPPING);
+    }
+    shard_carry_out(shard);
+}
+
+// Nobody is closed before every shard has stopped reading and its last data has come: else data that was taken would find its receiver
+// gone.
+static void try_close_all(struct shard *shard)
+{
+    if (shard->stopping && !shard->closing && shard->stop_fences == shard->shared->shard_count - 1)
+        close_all(shard);
 }
 
 static void stop(struct shard *shard)
@@ -243,19 +271,10 @@ static void stop(struct shard *shard)
         os_close(shard->listeners[i].source.fd);
         shard->listeners[i].source.fd = -1;
     }
-    if (shard->conn_count == 0) {
-        stopped(shard);
-        return;
-    }
-    timer_set(node_timers(shard->node), &shard->stop_timer, node_now_ns(shard->node) + shard->shared->limits.stop_timeout_ns);
-    for (uint32_t slot = 0; slot < shard->slot_count; slot++) {
-        struct conn *conn = shard_conn(shard, slot);
-        if (conn->phase == CONN_OPEN)
-            conn_close(conn, ERROR_STOPPING);
-        else if (conn->phase == CONN_HEAD || conn->phase == CONN_LOGIN)
-            conn_drop(conn, ERROR_STOPPING);
-    }
-    shard_carry_out(shard);
+    for (uint16_t other = 0; other < shard->shared->shard_count; other++)
+        if (other != shard->index)
+            post_write(shard->shared->post, shard->index, other, RECORD_STOP_FENCE, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    try_close_all(shard);
 }
 
 static void on_stop_time(struct timer *timer, uint64_t now_ns)
@@ -309,6 +328,7 @@ static void on_usage_time(struct timer *timer, uint64_t now_ns)
         }
     }
     post_usage(shard, records, count);
+    openrelay_on_time(shard);
     if (shard->accept_stalled && !shard->stopping) // those who hold the descriptors may belong to other shards
         retry_accept(shard);
     timer_set(node_timers(shard->node), timer, now_ns + shard->shared->limits.usage_interval_ns);
@@ -360,7 +380,13 @@ void shard_carry_out(struct shard *shard)
         for (size_t i = 0; i < shard->effects.count; i++)
             carry_out(shard, &shard->effects.items[i]);
         shard->effects.count = 0;
-        struct conn *conn = shard->leaving;
+        struct conn *conn = shard->left;
+        if (conn != NULL) {
+            shard->left = conn->next_leaving;
+            conn_left(conn);
+            continue;
+        }
+        conn = shard->leaving;
         if (conn == NULL)
             return;
         shard->leaving = conn->next_leaving;
@@ -453,8 +479,19 @@ static void on_record(void *owner, const struct post_record *record)
     case RECORD_BACKBONE_TOLD:
         backbone_record(shard->backbone, record);
         return;
+    case RECORD_QUEUE_BATCH:
+    case RECORD_QUEUE_STORED:
+    case RECORD_QUEUE_LOOK:
+    case RECORD_QUEUE_TOTAL:
+        openrelay_on_record(shard, record);
+        shard_carry_out(shard);
+        return;
     case RECORD_STOP:
         stop(shard);
+        return;
+    case RECORD_STOP_FENCE:
+        shard->stop_fences++;
+        try_close_all(shard);
         return;
     default:
         UNREACHABLE();

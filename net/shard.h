@@ -7,6 +7,7 @@
 #include "net/deflate.h"
 #include "net/http.h"
 #include "net/metrics.h"
+#include "net/openrelay/openrelay.h"
 #include "net/outq.h"
 #include "net/tls.h"
 #include "router/router.h"
@@ -44,7 +45,9 @@ struct shard_shared {
     const struct address_range *trusted; // proxies
     size_t trusted_count;
     bool multi_user;
-    bool licences; // licence login is on
+    bool licences;                            // licence login is on
+    const struct openrelay_config *openrelay; // NULL: off
+    uint16_t queue_node;                      // of OpenRelay
 };
 
 // What stands between the socket and the first byte of HTTP or of the room.
@@ -79,13 +82,17 @@ struct shard {
 
     struct conn *dirty;   // connections with output to flush this turn
     struct conn *leaving; // connections that router_leave must be called for
+    struct conn *left;    // open connections that the router has released: conn_left is due
     struct conn *usage;   // connections with usage not yet handed over
     struct timer usage_timer;
+    struct openrelay_month month;
     bool *full; // per shard: what the router was last told
 
-    bool stopping;
-    bool stopped;
-    bool accept_stalled; // accept failed: listeners are tried again when a descriptor is free
+    bool stopping;        // sessions are read no more
+    bool closing;         // every shard has said so, and all that they took has come: sessions are being closed
+    bool stopped;         // no session is left
+    uint16_t stop_fences; // from other shards
+    bool accept_stalled;  // accept failed: listeners are tried again when a descriptor is free
     struct timer stop_timer;
 
     uint8_t *scratch; // a whole message when it must lie in one piece (deflate); SHARD_SCRATCH_BYTES

@@ -43,6 +43,7 @@ static int run_help(const struct options *options);
 
 static const struct command commands[] = {
     {"server", COMMAND_SERVER, "", 0, 0, "run the relay", run_server},
+    {"openrelay", COMMAND_SERVER | COMMAND_OPENRELAY, "", 0, 0, "run as an OpenRelay server alone, on port 3000 or PORT", run_server},
     {"adduser", COMMAND_ADDUSER, "EMAIL", 1, 1, "add a user who may log in at once", admin_adduser},
     {"passwd", COMMAND_PASSWD, "EMAIL", 1, 1, "give a user another password; ends the user's sessions", admin_passwd},
     {"blockuser", COMMAND_USER, "EMAIL", 1, 1, "keep a user out; ends the user's sessions", admin_blockuser},

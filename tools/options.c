@@ -238,7 +238,7 @@ void options_key(const struct option_row *row, char *ret_key, size_t key_max)
 }
 
 // An empty variable counts as unset, as compose files make them.
-static const char *variable(char *const *environment, const char *name)
+const char *options_environment(char *const *environment, const char *name)
 {
     size_t len = strlen(name);
     for (; environment != NULL && *environment != NULL; environment++) {
@@ -414,10 +414,10 @@ static bool set_environment(struct options *options, char *const *environment)
         char name[64];
         options_variable(row, name, sizeof name);
         const char *where = name;
-        const char *text = row->place != PLACE_COMMAND_LINE ? variable(environment, name) : NULL;
+        const char *text = row->place != PLACE_COMMAND_LINE ? options_environment(environment, name) : NULL;
         if (text == NULL && row->environment != NULL) {
             where = row->environment;
-            text = variable(environment, where);
+            text = options_environment(environment, where);
         }
         if (text == NULL || (row->commands & options->command->bit) == 0)
             continue;
@@ -448,7 +448,7 @@ static bool set_command_line(struct options *options, const struct line *line)
     return true;
 }
 
-static bool given(const struct options *options, size_t offset)
+bool options_given(const struct options *options, size_t offset)
 {
     for (size_t i = 0; i < option_count; i++) {
         if (option_rows[i].offset == offset)
@@ -479,9 +479,11 @@ static bool check_listeners(struct options *options)
 static bool finish(struct options *options)
 {
     struct server_config *config = &options->config;
-    if (options->command->bit != COMMAND_SERVER)
+    if ((options->command->bit & COMMAND_SERVER) == 0)
         return true;
-    bool own = given(options, offsetof(struct options, port)) || given(options, offsetof(struct options, address));
+    if (!options_finish_openrelay(options))
+        return false;
+    bool own = options_given(options, offsetof(struct options, port)) || options_given(options, offsetof(struct options, address));
     if (own || config->listener_count == 0) {
         if (config->listener_count == CONFIG_LISTENERS_MAX)
             return options_fail(options, "--listen: at most %d listeners", CONFIG_LISTENERS_MAX);
@@ -501,7 +503,7 @@ static bool finish(struct options *options)
         return options_fail(options, "RELAY_USERNAME and RELAY_PASSWORD must be set together");
     if (config->single_user == NULL)
         return true;
-    if (given(options, offsetof(struct options, config.database)))
+    if (options_given(options, offsetof(struct options, config.database)))
         return options_fail(options, "choose one: --database for many users, or RELAY_USERNAME and RELAY_PASSWORD for a single one");
     config->database = NULL;
     return true;
@@ -511,14 +513,15 @@ static bool apply(struct line *line, char *const *environment)
 {
     struct options *options = line->options;
     set_defaults(options);
-    const char *file = variable(environment, "SHARDRELAY_CONFIG");
+    const char *file = options_environment(environment, "SHARDRELAY_CONFIG");
     for (size_t i = 0; i < option_count; i++) {
         if (option_rows[i].offset == offsetof(struct options, config_file) && line->texts[i] != NULL)
             file = line->texts[i];
     }
     if (file != NULL && !options_read_file(options, file))
         return false;
-    return set_environment(options, environment) && set_command_line(options, line) && finish(options);
+    bool set = options_openrelay_environment(options, environment) && set_environment(options, environment);
+    return set && set_command_line(options, line) && finish(options);
 }
 
 int options_parse(struct options *ret_options, const struct command *commands, size_t command_count, int argc, char **argv,

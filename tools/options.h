@@ -20,6 +20,7 @@ enum command_bit {
     COMMAND_SESSIONS = 1 << 8,
     COMMAND_METRICS = 1 << 9,
     COMMAND_BACKBONE = 1 << 10,
+    COMMAND_OPENRELAY = 1 << 15, // with COMMAND_SERVER: takes its options too
     COMMAND_ANY = 0xffff,
 };
 
@@ -60,7 +61,7 @@ struct option_row {
 extern const struct option_row option_rows[];
 extern const size_t option_count;
 
-#define OPTIONS_MAX 64
+#define OPTIONS_MAX 96
 #define OPTIONS_ERROR_MAX 512
 #define OPTIONS_ARGUMENTS_MAX 4
 
@@ -69,6 +70,7 @@ struct options {
     uint16_t port;
     const char *address;
     const char *config_file;
+    const char *openrelay_auth;
     bool check_config;
     bool password_stdin;
     bool json, table;
@@ -111,5 +113,9 @@ void options_key(const struct option_row *row, char *ret_key, size_t key_max);  
 bool options_set(struct options *options, const struct option_row *row, const char *text, const char *where);
 bool options_repeatable(const struct option_row *row); // OPTION_LISTEN, OPTION_RANGE
 bool options_set_flag(struct options *options, const struct option_row *row, bool given);
+bool options_given(const struct options *options, size_t offset);                      // of a row's value: not the default
+const char *options_environment(char *const *environment, const char *name);           // NULL: unset or empty
+bool options_openrelay_environment(struct options *options, char *const *environment); // PORT, BIND_ADDR, LOG_LEVEL
+bool options_finish_openrelay(struct options *options);
 bool options_read_file(struct options *options, const char *path);
 __attribute__((format(printf, 2, 3))) bool options_fail(struct options *options, const char *format, ...); // returns false

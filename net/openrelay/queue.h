@@ -1,0 +1,31 @@
+// The queue node: the one thread that owns the file of kept messages (store/store_queue), knows which session holds which id, remembers
+// rate limits between sessions and sums the month's bytes. Shards reach it by post (records.h).
+// One rule: a sender hears QUEUE_KEPT only after the commit; a turn's messages share one commit.
+#pragma once
+#include "net/config.h"
+#include "net/openrelay/records.h"
+
+struct queue;
+
+struct queue_config {
+    const struct openrelay_config *openrelay;
+    uint16_t node; // this node's index; shards are 0 .. shard_count - 1
+    uint16_t shard_count;
+    int64_t (*wall_s)(void); // UTC; os_wall_s
+};
+
+// Opens the file. On failure NULL and a sentence for the operator in error_text.
+struct queue *queue_create(struct post *post, const struct queue_config *config, char *error_text, size_t error_max);
+void queue_run(struct queue *queue);          // the thread; returns after RECORD_STOP and RECORD_STOPPED of all shards
+void queue_destroy(struct queue *queue);      // takes NULL
+struct node *queue_node(struct queue *queue); // for tests, which step it
+
+struct queue_counts {
+    uint64_t kept, given, taken, expired, refused, failed; // messages
+    uint64_t commits;
+    uint64_t forgotten; // rate limits of idle devices, for want of room
+};
+void queue_counts(const struct queue *queue, struct queue_counts *ret_counts); // its thread, or after queue_run
+
+// Year * 12 + month - 1 of that second, UTC. Any thread.
+uint32_t queue_month(int64_t wall_s);

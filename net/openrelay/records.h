@@ -1,0 +1,73 @@
+// What shards and the queue node tell each other: bodies of the RECORD_QUEUE_* records (net/accounts.h), byte for byte.
+#pragma once
+#include "net/accounts.h"
+#include "net/openrelay/window.h"
+#include "shards/base/key.h"
+
+// RECORD_QUEUE_FETCH, shard -> queue: this session holds the key; tell me what is kept for it after `after`. One is out at a time.
+struct queue_fetch {
+    uint32_t slot, generation;
+    struct key key;
+    uint64_t after; // number of the last message it was given; 0: from the start
+};
+
+// RECORD_QUEUE_BATCH, queue -> shard: the answer. `count` rows follow, each struct queue_row and its text, padded to 8 bytes.
+struct queue_batch {
+    uint32_t slot, generation;
+    uint32_t count;
+    uint32_t more; // there are more, or reading failed: fetch again
+    struct openrelay_window window;
+};
+struct queue_row {
+    uint64_t number;
+    uint64_t text_bytes;
+};
+
+// RECORD_QUEUE_STORE, shard -> queue: keep the text that follows. One is out per session.
+struct queue_store {
+    uint32_t slot, generation;
+    struct key recipient, sender;
+    uint64_t ttl_s;
+};
+
+enum queue_verdict {
+    QUEUE_KEPT,   // committed
+    QUEUE_FULL,   // a limit of the recipient, the sender or the whole
+    QUEUE_FAILED, // the database failed
+};
+
+// RECORD_QUEUE_STORED, queue -> shard.
+struct queue_stored {
+    uint32_t slot, generation;
+    uint32_t verdict; // enum queue_verdict
+};
+
+// RECORD_QUEUE_LOOK, queue -> shard: something was kept for this session's key after it had fetched.
+struct queue_look {
+    uint32_t slot, generation;
+};
+
+// RECORD_QUEUE_TAKEN, shard -> queue: the client's TCP has everything up to `number`.
+struct queue_taken {
+    struct key key;
+    uint64_t number;
+};
+
+// RECORD_QUEUE_LEFT, shard -> queue: this session holds the key no longer.
+struct queue_left {
+    uint32_t slot, generation;
+    struct key key;
+    struct openrelay_window window;
+};
+
+// RECORD_QUEUE_SPENT, shard -> queue: all that this shard has relayed in that month since it started. Counts only grow, so one may be lost.
+struct queue_spent {
+    uint64_t bytes;
+    uint64_t month; // year * 12 + month - 1, UTC
+};
+
+// RECORD_QUEUE_TOTAL, queue -> shard: what all others have relayed, those before the restart included. A new month: start at 0.
+struct queue_total {
+    uint64_t others_bytes;
+    uint64_t month;
+};

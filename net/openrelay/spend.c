@@ -1,0 +1,126 @@
+// OpenRelay's limits: Sends a minute and id, and the month's bytes (protocols/openrelay.md 6). Thread: the shard's.
+#include <stdio.h>
+
+#include "net/http.h"
+#include "net/openrelay/queue.h"
+#include "net/openrelay/state.h"
+#include "net/shard.h"
+#include "shards/base/check.h"
+#include "shards/os.h"
+
+#define TELL_BYTES (1u << 20) // told at once when so much is untold; else every few seconds
+#define TB 1e12
+
+void openrelay_on_time(struct shard *shard)
+{
+    struct openrelay_month *month = &shard->month;
+    if (shard->shared->openrelay == NULL || month->month == 0 || month->own_bytes == month->told_bytes)
+        return;
+    const struct queue_spent spent = {.bytes = month->own_bytes, .month = month->month};
+    month->told_bytes = month->own_bytes;
+    post_write(shard->shared->post, shard->index, shard->shared->queue_node, RECORD_QUEUE_SPENT, bytes_of(&spent, sizeof(spent)),
+               bytes_of(NULL, 0));
+}
+
+static uint64_t month_bytes(const struct shard *shard)
+{
+    return shard->month.others_bytes + shard->month.own_bytes;
+}
+
+bool openrelay_spend_bytes(struct shard *shard, uint64_t bytes)
+{
+    struct openrelay_month *month = &shard->month;
+    uint64_t room = INT64_MAX / 4 - month->own_bytes; // a claim may be absurd
+    month->own_bytes += bytes < room ? bytes : room;
+    if (month->own_bytes - month->told_bytes >= TELL_BYTES)
+        openrelay_on_time(shard);
+    return month_bytes(shard) < shard->shared->openrelay->stop_bytes;
+}
+
+bool openrelay_spend_send(struct conn *conn, uint64_t claimed_bytes, uint64_t real_bytes)
+{
+    const struct openrelay_config *limits = conn->shard->shared->openrelay;
+    char refusal[OPENRELAY_REFUSAL_MAX];
+    uint64_t bytes = claimed_bytes > real_bytes ? claimed_bytes : real_bytes;
+    if (openrelay_window_take(&conn->state.openrelay->window, limits->requests_max, limits->points_max, node_now_ns(conn->shard->node),
+                              bytes, refusal))
+        return true;
+    openrelay_error(conn, refusal, 429);
+    return false;
+}
+
+static void on_total(struct shard *shard, const struct queue_total *total)
+{
+    struct openrelay_month *month = &shard->month;
+    if (total->month != month->month && month->month != 0)
+        month->own_bytes = month->told_bytes = 0;
+    month->month = total->month;
+    month->others_bytes = total->others_bytes;
+}
+
+// ---- pages ----
+
+static bool is_below(struct bytes path, const char *first)
+{
+    size_t len = strlen(first);
+    return path.len >= len && memcmp(path.ptr, first, len) == 0 && (path.len == len || path.ptr[len] == '/');
+}
+
+bool openrelay_page(const struct shard *shard, const struct http_request *request, struct openrelay_page *ret_page)
+{
+    const struct openrelay_config *config = shard->shared->openrelay;
+    struct openrelay_page page = {.status = 200, .extra = "", .type = "text/plain; charset=utf-8"};
+    if (config == NULL)
+        return false;
+    if (is_below(request->path, "/health")) {
+        snprintf(page.text, sizeof(page.text), "OK");
+    } else if (is_below(request->path, "/bandwidth-status")) {
+        double bytes = (double)month_bytes(shard);
+        snprintf(page.text, sizeof(page.text), "Bandwidth Usage: %.2f TB / %.2f TB (%.2f%%)", bytes / TB, (double)config->month_bytes / TB,
+                 bytes / (double)config->month_bytes * 100);
+    } else if (is_below(request->path, "/relay") && request->method != HTTP_GET_) {
+        page.status = 405;
+        page.extra = "Allow: GET\r\n";
+        snprintf(page.text, sizeof(page.text), "HTTP method not allowed");
+    } else if (config->only && !is_below(request->path, "/relay")) {
+        page.status = 404;
+        page.type = NULL;
+    } else {
+        return false;
+    }
+    *ret_page = page;
+    return true;
+}
+
+// ---- records of the queue node ----
+
+static struct conn *conn_of(struct shard *shard, uint32_t slot, uint32_t generation)
+{
+    struct conn *conn = shard_conn(shard, slot);
+    return conn->generation == generation && conn->phase == CONN_OPEN && conn->entered && !conn->leaving ? conn : NULL;
+}
+
+void openrelay_on_record(struct shard *shard, const struct post_record *record)
+{
+    struct bytes body = record->body;
+    const struct queue_look *look = (const struct queue_look *)(const void *)body.ptr; // slot and generation stand first in all but one
+    CHECK(body.len >= sizeof(*look) && record->from == shard->shared->queue_node);
+    if (record->kind == RECORD_QUEUE_TOTAL) {
+        CHECK(body.len == sizeof(struct queue_total));
+        on_total(shard, (const struct queue_total *)(const void *)body.ptr);
+        return;
+    }
+    struct conn *conn = conn_of(shard, look->slot, look->generation);
+    if (conn == NULL)
+        return; // what was kept for it stays
+    CHECK(conn->room == &openrelay_room);
+    if (record->kind == RECORD_QUEUE_LOOK)
+        openrelay_on_look(conn);
+    else if (record->kind == RECORD_QUEUE_STORED)
+        openrelay_on_stored(conn, (enum queue_verdict)((const struct queue_stored *)(const void *)body.ptr)->verdict);
+    else
+        openrelay_on_batch(conn, (const struct queue_batch *)(const void *)body.ptr,
+                           bytes_of(body.ptr + sizeof(struct queue_batch), body.len - sizeof(struct queue_batch)));
+}
+_Static_assert(offsetof(struct queue_batch, generation) == offsetof(struct queue_look, generation), "read as one");
+_Static_assert(offsetof(struct queue_stored, generation) == offsetof(struct queue_look, generation), "read as one");

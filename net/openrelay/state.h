@@ -1,0 +1,77 @@
+// What the OpenRelay room keeps per connection, and the parts of the room. Thread: the shard's.
+// A connection does one thing at a time: while it registers or a message of it is under way, its input waits. That is what keeps the order.
+#pragma once
+#include "net/conn.h"
+#include "net/openrelay/codec.h"
+#include "net/openrelay/records.h"
+
+enum openrelay_stage {
+    STAGE_NEW,      // no id yet
+    STAGE_LEAVING,  // the old key is given up; `next_key` is entered then
+    STAGE_ENTERING, // the router has been asked
+    STAGE_FETCHING, // registered; the first of what was kept is awaited
+    STAGE_READY,
+};
+
+// The message that is under way.
+struct openrelay_sending {
+    struct block *text; // for the recipient; NULL: nothing is under way
+    struct key recipient;
+    enum openrelay_type type;
+    bool given;   // to the router (else the router has made it wait)
+    bool storing; // nobody holds the key: the queue node has it
+    uint64_t ttl_s;
+    char message_id[37];
+};
+
+struct openrelay_state {
+    enum openrelay_stage stage;
+    bool hidden;            // Status Offline: entered under a key that nobody knows
+    char *id;               // registered; not ended by NUL. In id_block, or by itself when short
+    struct block *id_block; // NULL: `id` is malloc's
+    size_t id_len;
+    struct key key, next_key;
+    struct openrelay_window window;
+    struct openrelay_sending sending;
+
+    struct block *held;                  // live messages that must wait for what was kept: uint32_t length, text, ...
+    bool draining;                       // live messages are held
+    bool fetching;                       // an answer of the queue node is awaited
+    bool fetch_again;                    // something was kept meanwhile
+    bool fetch_due;                      // there is more, when the peer has taken what it got
+    uint64_t given_number;               // the last kept message that was written to `out`
+    uint64_t taken_number, taken_offset; // told to the queue node once the peer's kernel has that offset; 0: nothing awaited
+};
+
+// ---- room.c ----
+void openrelay_error(struct conn *conn, const char *text, unsigned code);
+void openrelay_reply(struct conn *conn, const uint8_t *text, size_t len);
+bool openrelay_is_busy(const struct openrelay_state *state);
+void openrelay_address(const struct conn *conn, struct bytes id, struct key *ret_key); // of the device with that id
+void openrelay_registered(struct conn *conn);                                          // the first answer of the queue node has come
+
+// ---- send.c: Send, Auth*, KeyRotation* ----
+void openrelay_send(struct conn *conn, const struct openrelay_message *message);
+void openrelay_send_again(struct conn *conn); // the router made it wait
+void openrelay_on_report(struct conn *conn, uint32_t token, enum router_report what);
+void openrelay_on_stored(struct conn *conn, enum queue_verdict verdict);
+void openrelay_send_drop(struct conn *conn);
+
+// ---- given.c: what was kept, and live messages behind it ----
+void openrelay_fetch(struct conn *conn);
+void openrelay_on_batch(struct conn *conn, const struct queue_batch *batch, struct bytes rows);
+void openrelay_on_look(struct conn *conn);
+void openrelay_on_data(struct conn *conn, const struct key *sender, struct bytes payload);
+void openrelay_given_look(struct conn *conn); // has the peer's kernel taken it?
+void openrelay_on_deadline(struct conn *conn);
+void openrelay_release_held(struct conn *conn);
+void openrelay_left(struct conn *conn); // the key is given up: the queue node must know
+
+// ---- spend.c: limits ----
+// Counts bytes of the month. False: the month's are used up.
+bool openrelay_spend_bytes(struct shard *shard, uint64_t bytes);
+// Takes a Send out of the id's window, or answers with 429 and returns false.
+bool openrelay_spend_send(struct conn *conn, uint64_t claimed_bytes, uint64_t real_bytes);
+
+// ---- upgrade.c ----
+size_t openrelay_upgrade(const struct http_request *request, int64_t wall_s, uint8_t *out, size_t max, const char **ret_refusal);
