@@ -30,6 +30,12 @@ enum record_kind {
     RECORD_REPORT,          // shard or accounts -> main: struct report_head and what was asked
     RECORD_LICENCE,         // accounts -> hashing node: struct licence_request (net/hashing.h)
     RECORD_LICENCE_ANSWER,  // hashing node -> accounts
+    // net/backbone
+    RECORD_CRYPTO,        // shard -> crypto node: struct crypto_task
+    RECORD_CRYPTO_ANSWER, // crypto node -> shard
+    RECORD_IDENTITIES,    // crypto node -> every shard: identities may have changed
+    RECORD_BACKBONE_ASK,  // shard -> every shard: about clients
+    RECORD_BACKBONE_TOLD, // shard -> shard: the answer
     // net/openrelay/records.h
     RECORD_QUEUE_FETCH,
     RECORD_QUEUE_BATCH,

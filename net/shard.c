@@ -77,6 +77,7 @@ void shard_destroy(struct shard *shard)
     free(shard->deflated);
     free(shard->read_buffer);
     deflate_destroy(shard->deflate);
+    backbone_destroy(shard->backbone);
     tls_engine_destroy(shard->tls);
     router_destroy(shard->router);
     if (shard->pool != NULL)
@@ -97,6 +98,13 @@ bool shard_use_tls(struct shard *shard, SSL_CTX *context)
     CHECK(shard->tls == NULL);
     shard->tls = tls_engine_create(context, shard->pool, &shard->metrics);
     return shard->tls != NULL;
+}
+
+bool shard_use_backbone(struct shard *shard, const struct backbone_shared *backbone)
+{
+    CHECK(shard->backbone == NULL);
+    shard->backbone = backbone_create(shard, backbone);
+    return shard->backbone != NULL;
 }
 
 int shard_listen(struct shard *shard, int fd, const struct room *room)
@@ -464,6 +472,12 @@ static void on_record(void *owner, const struct post_record *record)
         return;
     case RECORD_TLS_CONTEXT:
         on_tls_context(shard, record->body);
+        return;
+    case RECORD_CRYPTO_ANSWER:
+    case RECORD_IDENTITIES:
+    case RECORD_BACKBONE_ASK:
+    case RECORD_BACKBONE_TOLD:
+        backbone_record(shard->backbone, record);
         return;
     case RECORD_QUEUE_BATCH:
     case RECORD_QUEUE_STORED:

@@ -2,6 +2,7 @@
 // shard_* is what server.c and the simulator drive; net/conn*.c work inside.
 #pragma once
 #include "net/accounts.h"
+#include "net/backbone/backbone.h"
 #include "net/conn.h"
 #include "net/deflate.h"
 #include "net/http.h"
@@ -66,7 +67,8 @@ struct shard {
     struct router *router;
     struct pool *pool;
     struct deflate *deflate;
-    struct tls_engine *tls; // NULL: no listener has TLS
+    struct backbone *backbone; // NULL: no Backbone listener
+    struct tls_engine *tls;    // NULL: no listener has TLS
     struct effects effects;
     struct metrics metrics;
 
@@ -109,6 +111,8 @@ int shard_listen(struct shard *shard, int fd, const struct room *room);
 int shard_listen_with(struct shard *shard, int fd, const struct room *room, unsigned ways);
 // Before the first listener with TLS; takes over the reference. false: out of memory.
 bool shard_use_tls(struct shard *shard, SSL_CTX *context);
+// Before the first listener of backbone_room. false: out of memory.
+bool shard_use_backbone(struct shard *shard, const struct backbone_shared *backbone);
 struct node *shard_node(struct shard *shard);
 
 // ---- for net/ ----
