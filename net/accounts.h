@@ -16,6 +16,7 @@ enum record_kind {
     RECORD_HASH,            // accounts -> hashing node
     RECORD_HASH_ANSWER,     // hashing node -> accounts
     RECORD_STOP,            // main -> any node: stop; a shard drains first
+    RECORD_STOP_FENCE,      // shard -> every other shard: what I took from my sessions before the stop is all before this
     RECORD_STOPPED,         // shard -> main and accounts: this shard has sent its last record
     RECORD_TLS_CONTEXT,     // main -> shard: SSL_CTX *, a reference to use for new connections
     RECORD_ACCOUNT_ENDED,   // accounts -> every shard: struct account_ended: close this account's sessions with 4003
@@ -29,6 +30,12 @@ enum record_kind {
     RECORD_REPORT,          // shard or accounts -> main: struct report_head and what was asked
     RECORD_LICENCE,         // accounts -> hashing node: struct licence_request (net/hashing.h)
     RECORD_LICENCE_ANSWER,  // hashing node -> accounts
+    // net/backbone
+    RECORD_CRYPTO,        // shard -> crypto node: struct crypto_task
+    RECORD_CRYPTO_ANSWER, // crypto node -> shard
+    RECORD_IDENTITIES,    // crypto node -> every shard: identities may have changed
+    RECORD_BACKBONE_ASK,  // shard -> every shard: about clients
+    RECORD_BACKBONE_TOLD, // shard -> shard: the answer
     // net/openrelay/records.h
     RECORD_QUEUE_FETCH,
     RECORD_QUEUE_BATCH,

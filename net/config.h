@@ -12,6 +12,7 @@
 
 enum listen_scheme {
     LISTEN_BUCKETS, // HTTP and Buckets v1 over plain TCP
+    LISTEN_BACKBONE,
     LISTEN_SCHEME_COUNT
 };
 
@@ -88,6 +89,11 @@ struct server_config {
     const char *smtp_url;
     const char *mail_from;
     const char *public_url; // of this relay, for links in letters; NULL: no links
+
+    const char *backbone_database;                      // path
+    uint32_t backbone_threads;                          // crypto nodes; 0: as many as CPUs
+    uint32_t backbone_challenge_bytes;                  // of random data
+    uint64_t backbone_interval_ns, backbone_timeout_ns; // heartbeat, whole seconds
 
     enum log_level log_level;
 };

@@ -145,6 +145,8 @@ static size_t input(struct conn *conn, uint8_t *ptr, size_t len)
         size_t step = 0;
         if (conn->phase == CONN_HEAD)
             step = conn->proxy_awaited ? conn_proxy_input(conn, ptr + used, len - used) : conn_http_input(conn, ptr + used, len - used);
+        else if (conn->phase == CONN_OPEN && conn->room->raw)
+            step = conn->waiting ? 0 : conn->room->on_input(conn, ptr + used, len - used, false, false, 0);
         else if (conn->phase == CONN_OPEN || (conn->phase == CONN_CLOSING && conn->close_sent && !conn->close_received))
             step = conn_ws_input(conn, ptr + used, len - used);
         else if (conn->phase == CONN_LOGIN)
@@ -202,7 +204,9 @@ static ssize_t read_once(struct conn *conn, uint8_t *buffer)
 // The peer will send no more. An answer under way is still written; a session is over.
 static void input_ended(struct conn *conn)
 {
-    bool answering = conn_unsent(conn) > 0 && (conn->phase == CONN_HEAD || conn->phase == CONN_CLOSING);
+    bool answering = (conn_unsent(conn) > 0 || conn->farewell_due) && (conn->phase == CONN_HEAD || conn->phase == CONN_CLOSING);
+    if (conn->phase == CONN_OPEN && conn->room->on_end != NULL && !conn->room->on_end(conn))
+        return;
     if (!answering)
         conn_drop(conn, ERROR_PEER_GONE);
     else if (conn->phase == CONN_HEAD)
@@ -249,7 +253,8 @@ static bool read_turn(struct conn *conn)
 
 static bool may_read(const struct conn *conn)
 {
-    return !conn->waiting && (conn->phase == CONN_HEAD || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING);
+    bool stopping = conn->shard->stopping && conn->phase == CONN_OPEN;
+    return !conn->waiting && !stopping && (conn->phase == CONN_HEAD || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING);
 }
 
 static bool on_ready(struct source *source, uint64_t now_ns)
@@ -316,6 +321,18 @@ bool conn_write(struct conn *conn, struct bytes bytes)
     return true;
 }
 
+bool conn_send_raw(struct conn *conn, struct bytes bytes, size_t queue_bytes)
+{
+    CHECK(conn->room->raw);
+    if (conn->phase != CONN_OPEN)
+        return false;
+    if (!conn_write(conn, bytes))
+        return false;
+    conn->data_queued += queue_bytes;
+    conn_count_usage(conn, 0, bytes.len);
+    return true;
+}
+
 // The queue became shorter: what left is credit for those who sent it.
 static void account_written(struct conn *conn)
 {
@@ -336,6 +353,9 @@ static void finish_closing(struct conn *conn)
     if ((conn->read_ended || conn->close_received) && !conn->write_ended) {
         conn->write_ended = true;
         conn_transport_end(conn);
+        uint64_t end_ns = node_now_ns(conn->shard->node) + conn->shard->shared->limits.close_timeout_ns;
+        conn->deadline_ns = conn->deadline_ns < end_ns ? conn->deadline_ns : end_ns;
+        conn_arm_timer(conn);
     }
     if (conn->read_ended)
         conn_drop(conn, conn->closed_why);
@@ -396,7 +416,7 @@ void conn_flush(struct conn *conn)
     conn->written_bytes += written > 0 ? (uint64_t)written : 0;
     account_written(conn);
     note_progress(conn, written);
-    if (conn->phase == CONN_CLOSING && conn_unsent(conn) == 0)
+    if (conn->phase == CONN_CLOSING && conn_unsent(conn) == 0 && !conn->farewell_due)
         finish_closing(conn);
 }
 
@@ -406,7 +426,7 @@ static uint64_t next_deadline(const struct conn *conn)
 {
     const struct shard_limits *limits = &conn->shard->shared->limits;
     uint64_t next = conn->deadline_ns != 0 ? conn->deadline_ns : UINT64_MAX;
-    if (conn->phase == CONN_OPEN) {
+    if (conn->phase == CONN_OPEN && !conn->room->raw) {
         uint64_t ping_ns = conn->last_input_ns + conn->ping_interval_ns * (1u + conn->pings_sent);
         next = ping_ns < next ? ping_ns : next;
     }
@@ -438,6 +458,8 @@ static void open_timeout(struct conn *conn, uint64_t now_ns)
         conn->room->on_deadline(conn);
         return;
     }
+    if (conn->room->raw) // has no pings
+        return;
     if (now_ns < conn->last_input_ns + conn->ping_interval_ns * (1u + conn->pings_sent))
         return;
     if (conn->waiting) // silent because we do not read it
@@ -522,8 +544,12 @@ void conn_begin_closing(struct conn *conn, enum error why)
     conn->phase = CONN_CLOSING;
     conn->closed_why = why;
     const struct shard_limits *limits = &shard->shared->limits;
-    // A slow consumer gets its queue and the reason if it wakes up after all.
-    conn->deadline_ns = node_now_ns(shard->node) + (why == ERROR_SLOW_CONSUMER ? limits->slow_timeout_ns : 0) + limits->close_timeout_ns;
+    uint64_t patience_ns = limits->close_timeout_ns;
+    if (why == ERROR_SLOW_CONSUMER) // gets its queue and the reason if it wakes up after all
+        patience_ns += limits->slow_timeout_ns;
+    else if (why == ERROR_STOPPING && limits->stop_timeout_ns > patience_ns)
+        patience_ns = limits->stop_timeout_ns;
+    conn->deadline_ns = node_now_ns(shard->node) + patience_ns;
     if (was_open)
         end_session(conn);
     conn_mark_dirty(conn);
@@ -535,7 +561,9 @@ void conn_close(struct conn *conn, enum error why)
 {
     if (conn->phase == CONN_OPEN && conn->room->on_ending != NULL)
         conn->room->on_ending(conn, why);
-    if (conn->phase == CONN_OPEN) {
+    if (conn->phase == CONN_OPEN && conn->room->raw) {
+        conn->close_received = true; // no close frame is awaited
+    } else if (conn->phase == CONN_OPEN) {
         conn_ws_close(conn, error_close_code(why), bytes_text(error_text(why)));
         if (error_close_code(why) == 1002 || error_close_code(why) == 1007 || error_close_code(why) == 1009)
             conn->close_received = true; // what follows cannot be understood: no answer is waited for

@@ -34,6 +34,7 @@ struct auth_state {
 
 struct listener;
 struct tls;
+struct backbone_session;
 
 struct conn {
     struct source source;
@@ -51,6 +52,7 @@ struct conn {
     bool waits_flushed; // resumed when `out` is empty
     bool entered;       // the router knows the slot (router_leave is due at the end)
     bool released;      // EFFECT_RELEASED has come (or never entered)
+    bool farewell_due;  // raw rooms: closing waits until the room has written its last words
     bool proxy_awaited; // the PROXY head has not come yet
     bool trusted;       // `peer` is a proxy whose word about the client counts
     bool close_received, close_sent, read_ended, write_ended, write_failed, keep_alive, deflate;
@@ -78,6 +80,7 @@ struct conn {
         struct buckets_state buckets;
         struct auth_state auth;
         struct openrelay_state *openrelay; // net/openrelay/state.h
+        struct backbone_session *backbone;
     } state;
 };
 
@@ -102,6 +105,9 @@ size_t conn_control_queued(const struct conn *conn);
 // Sends one WebSocket message made of three pieces. is_data: counts as data for flow control (payload_bytes of it), else as control.
 // False: the connection was closed instead (limits).
 bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, struct bytes payload, struct bytes tail, bool is_data);
+// Raw rooms: sends bytes as they are. queue_bytes: what the router counts for them (router_queue_bytes); 0: control, which the room bounds.
+// false: the connection is closing.
+bool conn_send_raw(struct conn *conn, struct bytes bytes, size_t queue_bytes);
 // Appends to a block that grows by doubling, so that what a peer makes us hold it has sent. False: the connection was closed (memory).
 bool conn_append(struct conn *conn, struct block **block, struct bytes bytes);
 // Sets or clears (0) the room's deadline.

@@ -23,6 +23,10 @@
     X(tls_resumed, "TLS handshakes by a session ticket")                                                                                   \
     X(tls_failed, "TLS connections that broke")                                                                                            \
     X(proxy_refused, "PROXY heads that were malformed or not trusted")                                                                     \
+    X(crypto_tasks, "tasks given to crypto nodes")                                                                                         \
+    X(crypto_waits, "sessions that had to wait for a crypto node")                                                                         \
+    X(datagrams_undelivered, "Backbone messages whose recipient was absent or congested")                                                  \
+    X(datagrams_foreign, "datagrams dropped: not of the receiver's protocol")                                                              \
     X(turns, "turns of the loop")                                                                                                          \
     X(mail_in, "records from other nodes")
 

@@ -8,6 +8,7 @@ struct http_request;
 
 struct room {
     const char *name;
+    bool raw;                     // no HTTP and no WebSocket: on_input gets the bytes as they come, conn_send_raw sends
     bool whole_messages;          // input gets whole messages (else pieces as they arrive)
     bool text_taken;              // false: text messages are closed with ERROR_WS_TEXT_REFUSED
     bool unseen;                  // its devices take no part in the presence of their account, nor in its usage
@@ -29,6 +30,8 @@ struct room {
     void (*on_report)(struct conn *conn, uint32_t token, enum router_report what);
     // The time limit that the room set with conn_room_deadline has passed. May be NULL.
     void (*on_deadline)(struct conn *conn);
+    // Raw rooms: the peer will send no more. false: the room is not done with what it got; conn_resume asks again. May be NULL: done.
+    bool (*on_end)(struct conn *conn);
     // conn_leave is done: the session may enter under another key. May be NULL for rooms that never leave.
     void (*on_left)(struct conn *conn);
     // The relay is about to close the session for `why`: a last word may be sent. May be NULL.

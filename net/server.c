@@ -1,4 +1,4 @@
-// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, then hashing nodes, then mail, then main. Everything is made by the
+// The running relay: see server.h. Nodes: shards 0..N-1, then accounts, hashing nodes, mail, crypto nodes, main. Everything is made by the
 // main thread before the others start and torn down by it after they have ended, so no start or end races with anything.
 #include "net/server.h"
 
@@ -49,7 +49,7 @@ struct server {
     struct shard_shared shared;
     struct accounts *accounts;
     struct licence_key *licence_key; // NULL: licence logins are off
-    struct queue *queue; // of OpenRelay; NULL: off
+    struct queue *queue;             // of OpenRelay; NULL: off
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
     uint16_t mail_node;
@@ -57,12 +57,14 @@ struct server {
     struct shard *shards[SHARDS_MAX];
     struct node *main_node;
     struct source signals;
+    struct backbone_shared backbone; // worker_count 0: no Backbone listener
+    struct worker *workers[BACKBONE_WORKERS_MAX];
     struct control *control; // NULL: none
     struct tls_reload *tls;  // NULL: no listener has TLS
     uint16_t shards_stopped;
     bool stopping;
     struct cpus cpus;
-    struct thread threads[SHARDS_MAX + HASHERS_MAX + 3]; // accounts, queue, mail
+    struct thread threads[SHARDS_MAX + HASHERS_MAX + BACKBONE_WORKERS_MAX + 3]; // accounts, queue, mail
     size_t thread_count;
     uint32_t listeners_open;
     char error_text[512];
@@ -127,6 +129,43 @@ static void fill_limits(struct server *server)
     server->shared.limits.router.sessions_max = (server->shared.limits.conns_max / CONN_CHUNK + 1) * CONN_CHUNK;
 }
 
+static bool has_backbone(const struct server_config *config)
+{
+    for (uint32_t l = 0; l < config->listener_count; l++)
+        if (config->listeners[l].scheme == LISTEN_BACKBONE)
+            return true;
+    return false;
+}
+
+// Before the post is made: how many crypto nodes there are, and where.
+static void plan_backbone(struct server *server, uint16_t first_node)
+{
+    const struct server_config *config = server->config;
+    unsigned wanted = config->backbone_threads > 0 ? config->backbone_threads : server->cpus.count;
+    server->backbone = (struct backbone_shared){
+        .challenge_bytes = config->backbone_challenge_bytes,
+        .heartbeat_interval_s = (uint32_t)(config->backbone_interval_ns / SECOND_NS),
+        .heartbeat_timeout_s = (uint32_t)(config->backbone_timeout_ns / SECOND_NS),
+        .login_timeout_ns = config->iam_timeout_ns,
+        .frame_timeout_ns = config->http_timeout_ns,
+        .started_ns = os_now_ns(),
+        .worker_first = first_node,
+    };
+    if (has_backbone(config))
+        server->backbone.worker_count = (uint16_t)(wanted < BACKBONE_WORKERS_MAX ? wanted : BACKBONE_WORKERS_MAX);
+}
+
+static bool create_workers(struct server *server)
+{
+    for (uint16_t i = 0; i < server->backbone.worker_count; i++) {
+        server->workers[i] = worker_create(server->shared.post, &server->backbone, i, server->shared.shard_count,
+                                           server->config->backbone_database, server->error_text, sizeof(server->error_text));
+        if (server->workers[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
 static bool create_queue(struct server *server)
 {
     const struct shard_shared *shared = &server->shared;
@@ -172,7 +211,8 @@ static bool create_services(struct server *server)
     shared->accounts_node = shared->shard_count;
     server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
     shared->queue_node = (uint16_t)(server->mail_node + 1);
-    shared->main_node = (uint16_t)(shared->queue_node + (config->openrelay.enabled ? 1 : 0));
+    plan_backbone(server, (uint16_t)(shared->queue_node + (config->openrelay.enabled ? 1 : 0)));
+    shared->main_node = (uint16_t)(server->backbone.worker_first + server->backbone.worker_count);
     shared->openrelay = config->openrelay.enabled ? &config->openrelay : NULL;
     shared->multi_user = config->database != NULL;
     shared->licences = server->licence_key != NULL;
@@ -210,7 +250,7 @@ static bool create_services(struct server *server)
         if (server->hashers[i] == NULL)
             return fail(server, "out of memory");
     }
-    return (config->database == NULL || create_mail(server)) && create_queue(server);
+    return create_workers(server) && (config->database == NULL || create_mail(server)) && create_queue(server);
 }
 
 static bool load_tls(struct server *server)
@@ -233,6 +273,8 @@ static bool create_shards(struct server *server)
             return fail(server, "out of memory or descriptors");
         if (server->tls != NULL && !shard_use_tls(server->shards[i], tls_reload_context(server->tls)))
             return fail(server, "out of memory");
+        if (server->backbone.worker_count > 0 && !shard_use_backbone(server->shards[i], &server->backbone))
+            return fail(server, "out of memory");
     }
     for (uint32_t l = 0; l < config->listener_count; l++) {
         int fds[SHARDS_MAX];
@@ -241,7 +283,8 @@ static bool create_shards(struct server *server)
         server->listeners_open++;
         for (uint16_t i = 0; i < count; i++) {
             unsigned ways = (config->listeners[l].tls ? LISTENER_TLS : 0u) | (config->listeners[l].proxy ? LISTENER_PROXY : 0u);
-            if (shard_listen_with(server->shards[i], fds[i], NULL, ways) != 0) {
+            const struct room *room = config->listeners[l].scheme == LISTEN_BACKBONE ? &backbone_room : NULL;
+            if (shard_listen_with(server->shards[i], fds[i], room, ways) != 0) {
                 for (uint16_t rest = i; rest < count; rest++)
                     close(fds[rest]);
                 return fail(server, "out of descriptors");
@@ -370,6 +413,13 @@ static void *hasher_thread(void *argument)
     return NULL;
 }
 
+static void *worker_thread(void *argument)
+{
+    struct thread *thread = argument;
+    worker_run(thread->server->workers[thread->index]);
+    return NULL;
+}
+
 static void *mail_thread(void *argument)
 {
     struct thread *thread = argument;
@@ -400,6 +450,8 @@ static void start_threads(struct server *server)
         start(server, queue_thread, 0, -1, "queue");
     for (uint16_t i = 0; i < server->hasher_count; i++)
         start(server, hasher_thread, i, -1, "hasher");
+    for (uint16_t i = 0; i < server->backbone.worker_count; i++)
+        start(server, worker_thread, i, -1, "crypto");
     if (server->mail != NULL)
         start(server, mail_thread, 0, -1, "mail");
     for (uint16_t i = 0; i < server->shared.shard_count; i++) {
@@ -431,6 +483,8 @@ static void print_plan(const struct server *server)
         listen_name(&config->listeners[l], name, sizeof(name));
         printf("  listening on %s (every shard)\n", name);
     }
+    if (server->backbone.worker_count > 0)
+        printf("  backbone: %u crypto threads, identities in %s\n", (unsigned)server->backbone.worker_count, config->backbone_database);
     printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
            limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
     if (server->mail != NULL)
@@ -455,6 +509,8 @@ static void destroy(struct server *server)
         shard_destroy(server->shards[i]);
     for (uint16_t i = 0; i < server->hasher_count; i++)
         hasher_destroy(server->hashers[i]);
+    for (uint16_t i = 0; i < server->backbone.worker_count; i++)
+        worker_destroy(server->workers[i]);
     mail_destroy(server->mail);
     accounts_destroy(server->accounts);
     queue_destroy(server->queue);

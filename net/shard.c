@@ -77,6 +77,7 @@ void shard_destroy(struct shard *shard)
     free(shard->deflated);
     free(shard->read_buffer);
     deflate_destroy(shard->deflate);
+    backbone_destroy(shard->backbone);
     tls_engine_destroy(shard->tls);
     router_destroy(shard->router);
     if (shard->pool != NULL)
@@ -97,6 +98,13 @@ bool shard_use_tls(struct shard *shard, SSL_CTX *context)
     CHECK(shard->tls == NULL);
     shard->tls = tls_engine_create(context, shard->pool, &shard->metrics);
     return shard->tls != NULL;
+}
+
+bool shard_use_backbone(struct shard *shard, const struct backbone_shared *backbone)
+{
+    CHECK(shard->backbone == NULL);
+    shard->backbone = backbone_create(shard, backbone);
+    return shard->backbone != NULL;
 }
 
 int shard_listen(struct shard *shard, int fd, const struct room *room)
@@ -220,8 +228,35 @@ void shard_give_slot(struct shard *shard, struct conn *conn)
     shard->conn_count--;
     if (shard->accept_stalled && !shard->stopping)
         retry_accept(shard);
-    if (shard->stopping && shard->conn_count == 0 && !shard->stopped)
+    if (shard->closing && shard->conn_count == 0 && !shard->stopped)
         stopped(shard);
+}
+
+static void close_all(struct shard *shard)
+{
+    CHECK(shard->stopping && !shard->closing);
+    shard->closing = true;
+    if (shard->conn_count == 0) {
+        stopped(shard);
+        return;
+    }
+    timer_set(node_timers(shard->node), &shard->stop_timer, node_now_ns(shard->node) + shard->shared->limits.stop_timeout_ns);
+    for (uint32_t slot = 0; slot < shard->slot_count; slot++) {
+        struct conn *conn = shard_conn(shard, slot);
+        if (conn->phase == CONN_OPEN)
+            conn_close(conn, ERROR_STOPPING);
+        else if (conn->phase == CONN_HEAD || conn->phase == CONN_LOGIN)
+            conn_drop(conn, ERROR_STOPPING);
+    }
+    shard_carry_out(shard);
+}
+
+// Nobody is closed before every shard has stopped reading and its last data has come: else data that was taken would find its receiver
+// gone.
+static void try_close_all(struct shard *shard)
+{
+    if (shard->stopping && !shard->closing && shard->stop_fences == shard->shared->shard_count - 1)
+        close_all(shard);
 }
 
 static void stop(struct shard *shard)
@@ -236,19 +271,10 @@ static void stop(struct shard *shard)
         os_close(shard->listeners[i].source.fd);
         shard->listeners[i].source.fd = -1;
     }
-    if (shard->conn_count == 0) {
-        stopped(shard);
-        return;
-    }
-    timer_set(node_timers(shard->node), &shard->stop_timer, node_now_ns(shard->node) + shard->shared->limits.stop_timeout_ns);
-    for (uint32_t slot = 0; slot < shard->slot_count; slot++) {
-        struct conn *conn = shard_conn(shard, slot);
-        if (conn->phase == CONN_OPEN)
-            conn_close(conn, ERROR_STOPPING);
-        else if (conn->phase == CONN_HEAD || conn->phase == CONN_LOGIN)
-            conn_drop(conn, ERROR_STOPPING);
-    }
-    shard_carry_out(shard);
+    for (uint16_t other = 0; other < shard->shared->shard_count; other++)
+        if (other != shard->index)
+            post_write(shard->shared->post, shard->index, other, RECORD_STOP_FENCE, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    try_close_all(shard);
 }
 
 static void on_stop_time(struct timer *timer, uint64_t now_ns)
@@ -447,6 +473,12 @@ static void on_record(void *owner, const struct post_record *record)
     case RECORD_TLS_CONTEXT:
         on_tls_context(shard, record->body);
         return;
+    case RECORD_CRYPTO_ANSWER:
+    case RECORD_IDENTITIES:
+    case RECORD_BACKBONE_ASK:
+    case RECORD_BACKBONE_TOLD:
+        backbone_record(shard->backbone, record);
+        return;
     case RECORD_QUEUE_BATCH:
     case RECORD_QUEUE_STORED:
     case RECORD_QUEUE_LOOK:
@@ -456,6 +488,10 @@ static void on_record(void *owner, const struct post_record *record)
         return;
     case RECORD_STOP:
         stop(shard);
+        return;
+    case RECORD_STOP_FENCE:
+        shard->stop_fences++;
+        try_close_all(shard);
         return;
     default:
         UNREACHABLE();

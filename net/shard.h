@@ -2,6 +2,7 @@
 // shard_* is what server.c and the simulator drive; net/conn*.c work inside.
 #pragma once
 #include "net/accounts.h"
+#include "net/backbone/backbone.h"
 #include "net/conn.h"
 #include "net/deflate.h"
 #include "net/http.h"
@@ -66,7 +67,8 @@ struct shard {
     struct router *router;
     struct pool *pool;
     struct deflate *deflate;
-    struct tls_engine *tls; // NULL: no listener has TLS
+    struct backbone *backbone; // NULL: no Backbone listener
+    struct tls_engine *tls;    // NULL: no listener has TLS
     struct effects effects;
     struct metrics metrics;
 
@@ -87,9 +89,11 @@ struct shard {
     uint64_t storing_bytes; // OpenRelay messages that the queue node has not answered yet
     bool *full;             // per shard: what the router was last told
 
-    bool stopping;
-    bool stopped;
-    bool accept_stalled; // accept failed: listeners are tried again when a descriptor is free
+    bool stopping;        // sessions are read no more
+    bool closing;         // every shard has said so, and all that they took has come: sessions are being closed
+    bool stopped;         // no session is left
+    uint16_t stop_fences; // from other shards
+    bool accept_stalled;  // accept failed: listeners are tried again when a descriptor is free
     struct timer stop_timer;
 
     uint8_t *scratch; // a whole message when it must lie in one piece (deflate); SHARD_SCRATCH_BYTES
@@ -107,6 +111,8 @@ int shard_listen(struct shard *shard, int fd, const struct room *room);
 int shard_listen_with(struct shard *shard, int fd, const struct room *room, unsigned ways);
 // Before the first listener with TLS; takes over the reference. false: out of memory.
 bool shard_use_tls(struct shard *shard, SSL_CTX *context);
+// Before the first listener of backbone_room. false: out of memory.
+bool shard_use_backbone(struct shard *shard, const struct backbone_shared *backbone);
 struct node *shard_node(struct shard *shard);
 
 // ---- for net/ ----

@@ -110,6 +110,12 @@ ssize_t os_writev(int fd, const struct iovec *iov, int count)
     return bytes >= 0 ? bytes : -errno;
 }
 
+int os_unacknowledged(int fd)
+{
+    int bytes = 0;
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -errno;
+}
+
 void os_shutdown_write(int fd)
 {
     (void)shutdown(fd, SHUT_WR); // fails only when the peer is gone already, which reading tells

@@ -44,6 +44,9 @@ struct client_keys {
 void client_options_parse(struct client_options *ret_options, enum client_mode mode, int argc, char **argv);
 int client_genkeys(int argc, char **argv); // the whole command; returns the exit code
 
+// client_backbone.c: "backbone ..."; the same.
+int client_backbone(int argc, char **argv);
+
 // client_keys.c. Key files hold standard base64 and a newline. false: a sentence in error_text.
 bool client_keys_make(const char *public_file, const char *secret_file, struct client_keys *ret_keys, char *error_text);
 bool client_keys_load(const char *public_file, const char *secret_file, struct client_keys *ret_keys, char *error_text);

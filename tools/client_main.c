@@ -19,6 +19,7 @@ static const char usage[] = "Usage: relayclient COMMAND [OPTION...] [URL PUBKEY]
                             "  send      send standard input to another device\n"
                             "  receive   write what another device sends to standard output\n"
                             "  chat      both ways, line by line\n"
+                            "  backbone  the same with a Backbone server\n"
                             "\n"
                             "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 user or password refused, 4 the peer is gone\n";
 
@@ -74,7 +75,7 @@ static int transfer(const struct client_options *options)
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"send", "receive", "chat", "genkeys"};
+    static const char *const names[] = {"send", "receive", "chat", "genkeys", "backbone"};
     static char program[32];
     signal(SIGPIPE, SIG_IGN);
     if (sodium_init() < 0) {
@@ -91,6 +92,8 @@ int main(int argc, char **argv)
             continue;
         snprintf(program, sizeof program, "relayclient %s", name);
         argv[1] = program;
+        if (i == CLIENT_CHAT + 2)
+            return client_backbone(argc - 1, argv + 1);
         if (i > CLIENT_CHAT)
             return client_genkeys(argc - 1, argv + 1);
         struct client_options options;

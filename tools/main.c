@@ -4,6 +4,7 @@
 #include "shards/cpus.h"
 #include "shards/log.h"
 #include "tools/admin.h"
+#include "tools/backbone_admin.h"
 #include "tools/options.h"
 #include <errno.h>
 #include <sodium.h>
@@ -55,6 +56,8 @@ static const struct command commands[] = {
     {"metrics", COMMAND_METRICS, "", 0, 0, "print that server's counters in Prometheus' text format", admin_metrics},
     {"backup", COMMAND_BACKUP, "FILE", 1, 1, "copy the database into a new file, also while the server runs", admin_backup},
     {"stats", COMMAND_STATS, "", 0, 0, "print the usage of users and addresses as JSON", admin_stats},
+    {"backbone", COMMAND_BACKBONE, "adduser | listusers | deluser UUID | import DIR", 1, 2, "the clients of Backbone; effective at once",
+     backbone_admin},
     {"help", COMMAND_HELP, "[COMMAND]", 0, 1, "tell about a command; \"options\": all options as a table in Markdown", run_help},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)

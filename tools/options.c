@@ -497,6 +497,8 @@ static bool finish(struct options *options)
     }
     if (!check_listeners(options))
         return false;
+    if (config->backbone_interval_ns * 2 > config->backbone_timeout_ns)
+        return options_fail(options, "--backbone-heartbeat-timeout must be at least twice --backbone-heartbeat-interval");
     if ((config->single_user == NULL) != (config->single_password == NULL))
         return options_fail(options, "RELAY_USERNAME and RELAY_PASSWORD must be set together");
     if (config->single_user == NULL)

@@ -19,6 +19,7 @@ enum command_bit {
     COMMAND_BACKUP = 1 << 7,
     COMMAND_SESSIONS = 1 << 8,
     COMMAND_METRICS = 1 << 9,
+    COMMAND_BACKBONE = 1 << 10,
     COMMAND_OPENRELAY = 1 << 15, // with COMMAND_SERVER: takes its options too
     COMMAND_ANY = 0xffff,
 };
@@ -74,7 +75,8 @@ struct options {
     bool password_stdin;
     bool json, table;
     uint32_t days;
-    const struct command *command; // NULL: none was named
+    const char *uuid, *key_file, *out_directory; // of the command backbone
+    const struct command *command;               // NULL: none was named
     const char *arguments[OPTIONS_ARGUMENTS_MAX];
     size_t argument_count;
     bool help, version;      // asked for; nothing else is filled in then but the command

@@ -19,7 +19,8 @@ const struct option_row option_rows[] = {
     {"address", 'a', "ADDR", "127.0.0.1", NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, AT(address),
      "IPv4 or IPv6 address of the first listener"},
     {"listen", 0, "ADDR:PORT", NULL, NULL, OPTION_LISTEN, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(listeners),
-     "listen here; may be repeated. ADDR is IPv4 or [IPv6]; unix:PATH is a UNIX socket. In front tls: speaks TLS, proxy: awaits a PROXY "
+     "listen here; may be repeated. ADDR is IPv4 or [IPv6]; unix:PATH is a UNIX socket. In front backbone: is a Backbone listener (default "
+     "port 4000), tls: speaks TLS, proxy: awaits a PROXY "
      "head, proxy+tls: both. Without -a and -p these are the only listeners"},
     {"tls-cert", 0, "FILE", NULL, NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(tls_certificate),
      "certificate chain in PEM, own certificate first, for tls: listeners; read again on SIGHUP and when it changes"},
@@ -85,6 +86,17 @@ const struct option_row option_rows[] = {
     {"postmark-url", 0, "URL", "https://api.postmarkapp.com/email", "POSTMARK_API_URL", OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0,
      CONFIG(postmark_url), "where Postmark is"},
 
+    {"backbone-database", 0, "FILE", "backbone.sqlite", NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER | COMMAND_BACKBONE, 0, 0,
+     CONFIG(backbone_database), "SQLite file with the keys of Backbone's clients and of the server, made at first start"},
+    {"backbone-threads", 0, "N", "0", NULL, OPTION_NUMBER, PLACE_ALL, COMMAND_SERVER, 0, 64, CONFIG(backbone_threads),
+     "threads for Backbone's RSA; 0: one per CPU that may be used"},
+    {"backbone-challenge-bytes", 0, "N", "1000", NULL, OPTION_NUMBER, PLACE_ALL, COMMAND_SERVER, 32, 60000,
+     CONFIG(backbone_challenge_bytes), "random bytes of Backbone's challenge; with up to 1000 it fits one segment"},
+    {"backbone-heartbeat-interval", 0, "TIME", "10s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND, DAY,
+     CONFIG(backbone_interval_ns), "how often a silent Backbone client is told to send a heartbeat"},
+    {"backbone-heartbeat-timeout", 0, "TIME", "30s", NULL, OPTION_DURATION, PLACE_ALL, COMMAND_SERVER, SECOND, DAY,
+     CONFIG(backbone_timeout_ns), "a Backbone client that is silent for so long is closed"},
+
     {"openrelay", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_ALL, COMMAND_SERVER, 0, 0, CONFIG(openrelay.enabled),
      "speak OpenRelay under /relay; the command openrelay does it too, and nothing else"},
     {"openrelay-auth", 0, "HOW", "none", NULL, OPTION_TEXT, PLACE_ALL, COMMAND_SERVER, 0, 0, AT(openrelay_auth),
@@ -120,6 +132,11 @@ const struct option_row option_rows[] = {
      "print the effective configuration and exit"},
     {"password-stdin", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_ADDUSER | COMMAND_PASSWD, 0, 0, AT(password_stdin),
      "read the password from stdin, not from the terminal"},
+    {"uuid", 0, "UUID", NULL, NULL, OPTION_TEXT, PLACE_COMMAND_LINE, COMMAND_BACKBONE, 0, 0, AT(uuid), "adduser: this id, not a new one"},
+    {"key", 0, "FILE", NULL, NULL, OPTION_TEXT, PLACE_COMMAND_LINE, COMMAND_BACKBONE, 0, 0, AT(key_file),
+     "adduser: this public key in PEM, instead of making a pair"},
+    {"out", 0, "DIR", ".", NULL, OPTION_TEXT, PLACE_COMMAND_LINE, COMMAND_BACKBONE, 0, 0, AT(out_directory),
+     "adduser: where the new pair is put, as UUID.pem and UUID.pub.pem"},
     {"days", 0, "N", "30", NULL, OPTION_NUMBER, PLACE_COMMAND_LINE, COMMAND_STATS, 1, 36500, AT(days), "sum up so many days"},
     {"json", 0, NULL, NULL, NULL, OPTION_TRUE, PLACE_COMMAND_LINE, COMMAND_STATS | COMMAND_LISTUSERS | COMMAND_SESSIONS, 0, 0, AT(json),
      "print JSON, for programs"},

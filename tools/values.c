@@ -7,7 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const scheme_names[LISTEN_SCHEME_COUNT] = {[LISTEN_BUCKETS] = "buckets"};
+#define BACKBONE_PORT 4000 // protocols/backbone.md
+
+static const char *const scheme_names[LISTEN_SCHEME_COUNT] = {[LISTEN_BUCKETS] = "buckets", [LISTEN_BACKBONE] = "backbone"};
 
 // Digits at the start of text. NULL: none, or more than fits.
 static const char *digits(const char *text, uint64_t *ret_number)
@@ -190,11 +192,18 @@ const char *value_listen(const char *text, struct listen_config *ret_listen)
     }
     const char *colon = strrchr(text, ':');
     uint64_t port;
+    if (listen.scheme == LISTEN_BACKBONE && (colon == NULL || colon[1 + strcspn(colon, "]")] == ']')) {
+        listen.port = BACKBONE_PORT;
+        const char *bad = value_address(text, &listen);
+        if (bad == NULL)
+            *ret_listen = listen;
+        return bad;
+    }
     if (colon == NULL || !value_number(colon + 1, &port) || port < 1 || port > 65535)
         return "is not [SCHEME:]ADDR:PORT (127.0.0.1:9001, [::1]:9001) or unix:PATH";
     bool bracketed = text[0] == '[' && colon[-1] == ']';
     if (!bracketed && memchr(text, ':', (size_t)(colon - text)) != NULL)
-        return "has an unknown scheme (known: buckets, tls, proxy) or an IPv6 address without brackets";
+        return "has an unknown scheme (known: buckets, backbone, tls, proxy) or an IPv6 address without brackets";
     const char *bad = bracketed ? address_of(text + 1, (size_t)(colon - text) - 2, true, &listen)
                                 : address_of(text, (size_t)(colon - text), false, &listen);
     if (bad != NULL)

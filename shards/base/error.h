@@ -45,6 +45,12 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(HTTP_BAD, "bad HTTP request", 1002, LOG_DEBUG)                                                                                       \
     X(PROXY, "PROXY head missing, malformed or not trusted", 1002, LOG_DEBUG)                                                              \
     X(TLS, "TLS failed", 1015, LOG_DEBUG)                                                                                                  \
+    X(LOGIN_TIMEOUT, "no login in time", 1008, LOG_DEBUG)                                                                                  \
+    X(LOGIN_REFUSED, "login refused", 1008, LOG_DEBUG)                                                                                     \
+    X(ALREADY_CONNECTED, "already connected", 1008, LOG_DEBUG)                                                                             \
+    X(HEARTBEAT_TIMEOUT, "heartbeat timeout", 1008, LOG_DEBUG)                                                                             \
+    X(FRAME_TIMEOUT, "frame took too long", 1008, LOG_DEBUG)                                                                               \
+    X(FRAME_BROKEN, "frame cannot be decrypted", 1002, LOG_DEBUG)                                                                          \
     X(INTERNAL, "internal error", 1011, LOG_ERROR)
 
 enum error {

@@ -321,6 +321,11 @@ ssize_t os_writev(int fd, const struct iovec *iov, int count)
     return total == 0 && wanted > 0 ? -EAGAIN : (ssize_t)total;
 }
 
+int os_unacknowledged(int fd)
+{
+    return (int)file_of(fd, FILE_SOCKET)->down.count;
+}
+
 void os_shutdown_write(int fd)
 {
     struct file *file = file_of(fd, FILE_SOCKET);
