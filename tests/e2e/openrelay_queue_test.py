@@ -70,10 +70,12 @@ class QueueTest(OpenRelayTest):
         deaf = Device(self.server.port, target, receive_buffer=8192)
         deaf.register()
         deaf.expect(*sent[:3])
+        pause(0.3)
+        taken = 3 + len(deaf.wire.buffer) // 100_000
         deaf.wire.reset()
         receiver = self.registered(target)
         first = receiver.read()
-        self.assertIn(first, sent[:40])
+        self.assertTrue(first in sent[:taken + 2], "what only the relay's kernel had must be given again")
         receiver.expect(*sent[sent.index(first) + 1:])
         receiver.quiet()
 
