@@ -86,7 +86,8 @@ struct shard {
     struct conn *usage;   // connections with usage not yet handed over
     struct timer usage_timer;
     struct openrelay_month month;
-    bool *full; // per shard: what the router was last told
+    uint64_t storing_bytes; // OpenRelay messages that the queue node has not answered yet
+    bool *full;             // per shard: what the router was last told
 
     bool stopping;        // sessions are read no more
     bool closing;         // every shard has said so, and all that they took has come: sessions are being closed

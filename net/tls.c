@@ -21,6 +21,7 @@ struct tls_engine {
     struct pool *pool;
     struct metrics *metrics;
     BIO_METHOD *method;
+    BIO *bio;                   // one for all: it holds nothing of a connection, and one each would take 210 bytes more
     struct tls *current;        // the connection that OpenSSL works for
     const uint8_t *in, *in_end; // what it may read
     uint8_t raw[RAW_BYTES];
@@ -79,8 +80,10 @@ struct tls_engine *tls_engine_create(SSL_CTX *context, struct pool *pool, struct
     CHECK(context != NULL && pool != NULL);
     struct tls_engine *engine = calloc(1, sizeof(*engine));
     BIO_METHOD *method = create_method();
-    if (engine == NULL || method == NULL) {
+    BIO *bio = method != NULL ? BIO_new(method) : NULL;
+    if (engine == NULL || bio == NULL) {
         free(engine);
+        BIO_free(bio);
         BIO_meth_free(method);
         SSL_CTX_free(context);
         return NULL;
@@ -89,6 +92,9 @@ struct tls_engine *tls_engine_create(SSL_CTX *context, struct pool *pool, struct
     engine->pool = pool;
     engine->metrics = metrics;
     engine->method = method;
+    engine->bio = bio;
+    BIO_set_data(bio, engine);
+    BIO_set_init(bio, 1);
     return engine;
 }
 
@@ -98,6 +104,7 @@ void tls_engine_destroy(struct tls_engine *engine)
         return;
     CHECK(engine->current == NULL);
     SSL_CTX_free(engine->context);
+    BIO_free(engine->bio);
     BIO_meth_free(engine->method);
     free(engine);
 }
@@ -113,17 +120,13 @@ struct tls *tls_create(struct tls_engine *engine)
 {
     struct tls *tls = calloc(1, sizeof(*tls));
     SSL *ssl = SSL_new(engine->context);
-    BIO *bio = BIO_new(engine->method);
-    if (tls == NULL || ssl == NULL || bio == NULL) {
+    if (tls == NULL || ssl == NULL || BIO_up_ref(engine->bio) != 1) {
         ERR_clear_error();
         free(tls);
         SSL_free(ssl);
-        BIO_free(bio);
         return NULL;
     }
-    BIO_set_data(bio, engine);
-    BIO_set_init(bio, 1);
-    SSL_set_bio(ssl, bio, bio);
+    SSL_set_bio(ssl, engine->bio, engine->bio); // takes that reference
     SSL_set_accept_state(ssl);
     tls->ssl = ssl;
     return tls;

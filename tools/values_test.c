@@ -78,6 +78,13 @@ static void test_listen(void)
         {"buckets:[::]:65535", "::", "buckets:[::]:65535", LISTEN_IPV6, 65535},
         {"unix:/run/relay.sock", "/run/relay.sock", "buckets:unix:/run/relay.sock", LISTEN_UNIX, 0},
         {"buckets:unix:a:b", "a:b", "buckets:unix:a:b", LISTEN_UNIX, 0},
+        {"tls:127.0.0.1:9001", "127.0.0.1", "tls+buckets:127.0.0.1:9001", LISTEN_IPV4, 9001},
+        {"tls+proxy+buckets:[::1]:9001", "::1", "proxy+tls+buckets:[::1]:9001", LISTEN_IPV6, 9001},
+        {"proxy:unix:tls:x", "tls:x", "proxy+buckets:unix:tls:x", LISTEN_UNIX, 0},
+        {"tls+:127.0.0.1:9001", NULL, NULL, LISTEN_IPV4, 0},
+        {"tls+ftp:127.0.0.1:9001", NULL, NULL, LISTEN_IPV4, 0},
+        {"tls", NULL, NULL, LISTEN_IPV4, 0},
+        {"tls+127.0.0.1:9001", NULL, NULL, LISTEN_IPV4, 0},
         {"", NULL, NULL, LISTEN_IPV4, 0},
         {":9001", NULL, NULL, LISTEN_IPV4, 0},
         {"127.0.0.1", NULL, NULL, LISTEN_IPV4, 0},
@@ -103,6 +110,7 @@ static void test_listen(void)
             continue;
         CHECK(listen.scheme == LISTEN_BUCKETS && listen.family == cases[i].family && listen.port == cases[i].port);
         CHECK(strcmp(listen.address, cases[i].address) == 0);
+        CHECK(listen.tls == (strstr(cases[i].again, "tls+") != NULL) && listen.proxy == (strstr(cases[i].again, "proxy+") != NULL));
         value_listen_text(&listen, text, sizeof text);
         CHECK(strcmp(text, cases[i].again) == 0);
     }

@@ -1,5 +1,4 @@
 // OpenRelay messages out: compact, keys in the order of protocols/openrelay.md 4. Any thread.
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "net/openrelay/codec.h"
@@ -18,9 +17,16 @@ static void put(struct writer *writer, struct bytes bytes)
     writer->at += bytes.len;
 }
 
-static void put_text(struct writer *writer, const char *text)
+#define PUT(writer, literal) put(writer, bytes_of(literal, sizeof(literal) - 1))
+
+static void put_number(struct writer *writer, uint64_t number)
 {
-    put(writer, bytes_text(text));
+    uint8_t digits[20];
+    size_t at = sizeof(digits);
+    do
+        digits[--at] = (uint8_t)('0' + number % 10);
+    while ((number /= 10) > 0);
+    put(writer, bytes_of(digits + at, sizeof(digits) - at));
 }
 
 // Only quote, backslash and control characters are escaped; everything else goes out raw.
@@ -32,9 +38,9 @@ static void put_escaped(struct writer *writer, struct bytes text)
     for (size_t i = 0; i < text.len; i++) {
         uint8_t byte = text.ptr[i];
         if (byte < sizeof(shorts) / sizeof(shorts[0]) && shorts[byte] != NULL) {
-            put_text(writer, shorts[byte]);
+            put(writer, bytes_text(shorts[byte]));
         } else if (byte < 0x20) {
-            put_text(writer, "\\u00");
+            PUT(writer, "\\u00");
             *writer->at++ = (uint8_t)hex[byte >> 4];
             *writer->at++ = (uint8_t)hex[byte & 15];
         } else {
@@ -43,11 +49,8 @@ static void put_escaped(struct writer *writer, struct bytes text)
     }
 }
 
-// The name comes with its punctuation: `,"ttl":`.
-static void put_value(struct writer *writer, const char *name, const struct openrelay_value *value)
+static void put_value(struct writer *writer, const struct openrelay_value *value)
 {
-    char number[24];
-    put_text(writer, name);
     switch (value->kind) {
     case VALUE_TEXT:
         *writer->at++ = '"';
@@ -58,20 +61,23 @@ static void put_value(struct writer *writer, const char *name, const struct open
         *writer->at++ = '"';
         return;
     case VALUE_NUMBER:
-        put(writer, bytes_of(number, (size_t)snprintf(number, sizeof(number), "%" PRIu64, value->number)));
+        put_number(writer, value->number);
         return;
     case VALUE_TRUTH:
-        put_text(writer, value->truth ? "true" : "false");
+        put(writer, bytes_text(value->truth ? "true" : "false"));
         return;
     case VALUE_ABSENT:
     case VALUE_NULL:
-        put_text(writer, "null");
+        PUT(writer, "null");
         return;
     case VALUE_OTHER:
         break;
     }
     UNREACHABLE();
 }
+
+// The name comes with its punctuation: `,"ttl":`.
+#define PUT_VALUE(writer, literal, value) (PUT(writer, literal), put_value(writer, value))
 
 size_t openrelay_forward_max(const struct openrelay_message *message, struct bytes sender)
 {
@@ -85,18 +91,18 @@ size_t openrelay_forward_max(const struct openrelay_message *message, struct byt
 static void put_receive(struct writer *writer, const struct openrelay_message *message, const struct openrelay_value *sender)
 {
     const struct openrelay_value *values = message->values;
-    put_text(writer, "{\"type\":\"Receive\",\"payload\":");
-    put_value(writer, "{\"recipient_id\":", &values[FIELD_recipient_id]);
-    put_value(writer, ",\"sender_id\":", sender);
-    put_value(writer, ",\"encrypted_data\":", &values[FIELD_encrypted_data]);
-    put_text(writer, ",\"message_id\":\"");
-    put_text(writer, message->message_id);
-    put_value(writer, "\",\"timestamp\":", &values[FIELD_timestamp]);
-    put_value(writer, ",\"ttl\":", &values[FIELD_ttl]);
-    put_value(writer, ",\"signature\":", &values[FIELD_signature]);
-    put_value(writer, ",\"hardware_id\":", &values[FIELD_hardware_id]);
-    put_value(writer, ",\"content_type\":", &values[FIELD_content_type]);
-    put_value(writer, ",\"size_bytes\":", &values[FIELD_size_bytes]);
+    PUT(writer, "{\"type\":\"Receive\",\"payload\":");
+    PUT_VALUE(writer, "{\"recipient_id\":", &values[FIELD_recipient_id]);
+    PUT_VALUE(writer, ",\"sender_id\":", sender);
+    PUT_VALUE(writer, ",\"encrypted_data\":", &values[FIELD_encrypted_data]);
+    PUT(writer, ",\"message_id\":\"");
+    put(writer, bytes_of(message->message_id, sizeof(message->message_id) - 1));
+    PUT_VALUE(writer, "\",\"timestamp\":", &values[FIELD_timestamp]);
+    PUT_VALUE(writer, ",\"ttl\":", &values[FIELD_ttl]);
+    PUT_VALUE(writer, ",\"signature\":", &values[FIELD_signature]);
+    PUT_VALUE(writer, ",\"hardware_id\":", &values[FIELD_hardware_id]);
+    PUT_VALUE(writer, ",\"content_type\":", &values[FIELD_content_type]);
+    PUT_VALUE(writer, ",\"size_bytes\":", &values[FIELD_size_bytes]);
 }
 
 // Auth*: the receiver reads the sender from recipient_id (newer dialect) or device_id (older).
@@ -107,17 +113,18 @@ static void put_auth(struct writer *writer, const struct openrelay_message *mess
                                         [OPENRELAY_AuthVerify] = "{\"type\":\"AuthVerify\",\"payload\":{\"recipient_id\":",
                                         [OPENRELAY_AuthSuccess] = "{\"type\":\"AuthSuccess\",\"payload\":{\"recipient_id\":"};
     const struct openrelay_value *values = message->values;
-    put_value(writer, heads[message->type], sender);
+    put(writer, bytes_text(heads[message->type]));
+    put_value(writer, sender);
     if (message->type == OPENRELAY_AuthRequest)
-        put_value(writer, ",\"public_key\":", &values[FIELD_public_key]);
+        PUT_VALUE(writer, ",\"public_key\":", &values[FIELD_public_key]);
     if (message->type == OPENRELAY_AuthResponse || message->type == OPENRELAY_AuthVerify)
-        put_value(writer, ",\"challenge_response\":", &values[FIELD_challenge_response]);
+        PUT_VALUE(writer, ",\"challenge_response\":", &values[FIELD_challenge_response]);
     if (message->type == OPENRELAY_AuthRequest || message->type == OPENRELAY_AuthResponse)
-        put_value(writer, ",\"challenge\":", &values[FIELD_challenge]);
+        PUT_VALUE(writer, ",\"challenge\":", &values[FIELD_challenge]);
     if (message->type == OPENRELAY_AuthSuccess)
-        put_value(writer, ",\"trusted\":", &values[FIELD_trusted]);
-    put_value(writer, ",\"hardware_id\":", &values[FIELD_hardware_id]);
-    put_value(writer, ",\"device_id\":", sender);
+        PUT_VALUE(writer, ",\"trusted\":", &values[FIELD_trusted]);
+    PUT_VALUE(writer, ",\"hardware_id\":", &values[FIELD_hardware_id]);
+    PUT_VALUE(writer, ",\"device_id\":", sender);
 }
 
 // KeyRotation*: the older dialect reads the sender from sender_id.
@@ -125,15 +132,15 @@ static void put_rotation(struct writer *writer, const struct openrelay_message *
 {
     const struct openrelay_value *values = message->values;
     bool update = message->type == OPENRELAY_KeyRotationUpdate;
-    put_text(writer, update ? "{\"type\":\"KeyRotationUpdate\",\"payload\":" : "{\"type\":\"KeyRotationAck\",\"payload\":");
-    put_value(writer, "{\"hardware_id\":", &values[FIELD_hardware_id]);
-    put_value(writer, ",\"recipient_id\":", &values[FIELD_recipient_id]);
+    put(writer, bytes_text(update ? "{\"type\":\"KeyRotationUpdate\",\"payload\":" : "{\"type\":\"KeyRotationAck\",\"payload\":"));
+    PUT_VALUE(writer, "{\"hardware_id\":", &values[FIELD_hardware_id]);
+    PUT_VALUE(writer, ",\"recipient_id\":", &values[FIELD_recipient_id]);
     if (update)
-        put_value(writer, ",\"encrypted_key_package\":", &values[FIELD_encrypted_key_package]);
-    put_value(writer, ",\"key_id\":", &values[FIELD_key_id]);
+        PUT_VALUE(writer, ",\"encrypted_key_package\":", &values[FIELD_encrypted_key_package]);
+    PUT_VALUE(writer, ",\"key_id\":", &values[FIELD_key_id]);
     if (!update)
-        put_value(writer, ",\"success\":", &values[FIELD_success]);
-    put_value(writer, ",\"sender_id\":", sender);
+        PUT_VALUE(writer, ",\"success\":", &values[FIELD_success]);
+    PUT_VALUE(writer, ",\"sender_id\":", sender);
 }
 
 size_t openrelay_format_forward(uint8_t *out, const struct openrelay_message *message, struct bytes sender_id)
@@ -159,7 +166,7 @@ size_t openrelay_format_forward(uint8_t *out, const struct openrelay_message *me
     default:
         UNREACHABLE();
     }
-    put_text(&writer, "}}");
+    PUT(&writer, "}}");
     size_t len = (size_t)(writer.at - out);
     CHECK(len <= openrelay_forward_max(message, sender_id));
     return len;
@@ -174,18 +181,21 @@ size_t openrelay_format_registered(uint8_t *out, struct bytes id)
 {
     struct writer writer = {out};
     struct openrelay_value value = {.kind = VALUE_TEXT, .text = id};
-    put_value(&writer, "{\"type\":\"RegisterResponse\",\"payload\":{\"hardware_id\":", &value);
-    put_value(&writer, ",\"device_id\":", &value);
-    put_text(&writer, "}}");
+    PUT_VALUE(&writer, "{\"type\":\"RegisterResponse\",\"payload\":{\"hardware_id\":", &value);
+    PUT_VALUE(&writer, ",\"device_id\":", &value);
+    PUT(&writer, "}}");
     CHECK((size_t)(writer.at - out) <= openrelay_registered_max(id));
     return (size_t)(writer.at - out);
 }
 
 size_t openrelay_format_ack(uint8_t *out, const char *message_id)
 {
-    int len = snprintf((char *)out, OPENRELAY_SMALL_MAX, "{\"type\":\"Ack\",\"payload\":{\"message_id\":\"%s\"}}", message_id);
-    CHECK(len > 0 && len < OPENRELAY_SMALL_MAX);
-    return (size_t)len;
+    struct writer writer = {out};
+    PUT(&writer, "{\"type\":\"Ack\",\"payload\":{\"message_id\":\"");
+    put(&writer, bytes_text(message_id));
+    PUT(&writer, "\"}}");
+    CHECK(writer.at - out <= OPENRELAY_SMALL_MAX);
+    return (size_t)(writer.at - out);
 }
 
 size_t openrelay_format_error(uint8_t *out, const char *text, unsigned code)

@@ -9,13 +9,13 @@
 
 #define DEPTH_MAX 128
 
-static const char *const field_names[FIELD_COUNT] = {
-#define X(name) #name,
+static const struct bytes field_names[FIELD_COUNT] = {
+#define X(name) {(const uint8_t *)#name, sizeof(#name) - 1},
     OPENRELAY_FIELDS(X)
 #undef X
 };
-static const char *const type_names[OPENRELAY_TYPE_COUNT] = {
-#define X(name) #name,
+static const struct bytes type_names[OPENRELAY_TYPE_COUNT] = {
+#define X(name) {(const uint8_t *)#name, sizeof(#name) - 1},
     OPENRELAY_TYPES(X)
 #undef X
 };
@@ -68,7 +68,7 @@ static bool read_type(struct reader *reader, struct bytes text)
         return false;
     reader->has_type = true;
     for (unsigned i = 0; i < OPENRELAY_TYPE_COUNT; i++) {
-        if (bytes_equal(text, bytes_text(type_names[i]))) {
+        if (bytes_equal(text, type_names[i])) {
             reader->message->type = (enum openrelay_type)i;
             return true;
         }
@@ -181,7 +181,7 @@ static int on_key(void *context, const unsigned char *text, size_t len)
     } else if (reader->depth == 2 && reader->place == PLACE_PAYLOAD) {
         reader->field = -1;
         for (int i = 0; i < FIELD_COUNT && reader->field < 0; i++)
-            if (bytes_equal(key, bytes_text(field_names[i])))
+            if (bytes_equal(key, field_names[i]))
                 reader->field = i;
     }
     return 1;

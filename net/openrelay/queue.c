@@ -122,7 +122,8 @@ static bool has_room(const struct queue *queue, const struct queue_store *store,
 
 static void answer_store(struct queue *queue, const struct waiting_store *waiting, enum queue_verdict verdict)
 {
-    const struct queue_stored stored = {.slot = waiting->sender.slot, .generation = waiting->sender.generation, .verdict = verdict};
+    const struct queue_stored stored = {
+        .slot = waiting->sender.slot, .generation = waiting->sender.generation, .verdict = verdict, .text_bytes = waiting->text_bytes};
     answer(queue, waiting->sender.shard, RECORD_QUEUE_STORED, &stored, sizeof(stored));
 }
 
@@ -157,7 +158,8 @@ static void on_store(struct queue *queue, const struct post_record *record)
     CHECK(record->body.len > sizeof(struct queue_store));
     const struct queue_store *store = (const struct queue_store *)(const void *)record->body.ptr;
     struct bytes text = bytes_of(record->body.ptr + sizeof(*store), record->body.len - sizeof(*store));
-    struct waiting_store waiting = {.sender = {.shard = record->from, .slot = store->slot, .generation = store->generation}};
+    struct waiting_store waiting = {.sender = {.shard = record->from, .slot = store->slot, .generation = store->generation},
+                                    .text_bytes = text.len};
     if (!has_room(queue, store, text.len)) {
         queue->counts.refused++;
         answer_store(queue, &waiting, QUEUE_FULL);

@@ -13,6 +13,7 @@
 struct waiting_store {
     struct handle sender;
     uint32_t recipient; // device
+    uint64_t text_bytes;
 };
 
 struct queue {

@@ -39,7 +39,8 @@ enum queue_verdict {
 // RECORD_QUEUE_STORED, queue -> shard.
 struct queue_stored {
     uint32_t slot, generation;
-    uint32_t verdict; // enum queue_verdict
+    uint32_t verdict;    // enum queue_verdict
+    uint64_t text_bytes; // as asked
 };
 
 // RECORD_QUEUE_LOOK, queue -> shard: something was kept for this session's key after it had fetched.

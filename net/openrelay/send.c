@@ -5,6 +5,7 @@
 #include "shards/base/check.h"
 
 #define ROTATION_TTL_S 300
+#define STORING_BYTES_MAX (64u << 20) // under way to the queue node, per shard; more is refused
 
 static bool is_rotation(enum openrelay_type type)
 {
@@ -120,7 +121,8 @@ static void keep(struct conn *conn)
     struct shard *shard = conn->shard;
     const struct shard_shared *shared = shard->shared;
     struct openrelay_state *state = conn->state.openrelay;
-    if (post_is_full(shared->post, shard->index, shared->queue_node)) {
+    size_t len = state->sending.text->end;
+    if (shard->storing_bytes + len > STORING_BYTES_MAX) {
         unavailable(conn);
         finish(conn);
         return;
@@ -131,6 +133,7 @@ static void keep(struct conn *conn)
                                       .sender = state->key,
                                       .ttl_s = state->sending.ttl_s};
     state->sending.storing = true;
+    shard->storing_bytes += len;
     post_write(shared->post, shard->index, shared->queue_node, RECORD_QUEUE_STORE, bytes_of(&store, sizeof(store)),
                text_of(&state->sending));
 }

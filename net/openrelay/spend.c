@@ -110,6 +110,11 @@ void openrelay_on_record(struct shard *shard, const struct post_record *record)
         on_total(shard, (const struct queue_total *)(const void *)body.ptr);
         return;
     }
+    if (record->kind == RECORD_QUEUE_STORED) {
+        const struct queue_stored *stored = (const struct queue_stored *)(const void *)body.ptr;
+        CHECK(body.len == sizeof(*stored) && shard->storing_bytes >= stored->text_bytes);
+        shard->storing_bytes -= stored->text_bytes;
+    }
     struct conn *conn = conn_of(shard, look->slot, look->generation);
     if (conn == NULL)
         return; // what was kept for it stays

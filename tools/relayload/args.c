@@ -32,6 +32,7 @@ enum {
     KEY_SEED,
     KEY_OBSERVERS,
     KEY_HERE,
+    KEY_PROTOCOL,
     KEY_SERVER
 };
 
@@ -41,6 +42,7 @@ static const struct argp_option table[] = {
     {"user", KEY_USER, "USER", 0, "account of all sessions", 1},
     {"password", KEY_PASSWORD, "PASSWORD", 0, "its password", 1},
     {"users", KEY_USERS, "FILE", 0, "accounts for the sessions in turn: lines of user:password", 1},
+    {"protocol", KEY_PROTOCOL, "NAME", 0, "buckets, or openrelay for the scenarios pairs and idle (then --user may be left out)", 1},
     {"insecure", 'k', 0, 0, "wss: do not check the certificate", 1},
     {"local-addresses", KEY_LOCAL, "LIST", 0, "IPv4 source addresses, used in turn (more ports): 127.0.0.2,127.0.0.3", 1},
     {0, 0, 0, 0, "Load:", 2},
@@ -218,6 +220,10 @@ static void finish(struct argp_state *state, struct parse *parse)
         argp_error(state, "name a scenario");
     if (!parse->has_url)
         argp_error(state, "--url is missing");
+    if (args->openrelay && args->scenario && strcmp(args->scenario, "pairs") != 0 && strcmp(args->scenario, "idle") != 0)
+        argp_error(state, "--protocol openrelay knows the scenarios pairs and idle");
+    if (args->openrelay && !parse->users_file && !parse->user) // the relay asks nobody, unless it is told to
+        parse->user = parse->password = "nobody";
     if (parse->users_file && (parse->user || parse->password))
         argp_error(state, "either --users or --user and --password");
     if (parse->users_file) {
@@ -292,6 +298,11 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
         return 0;
     case 'k':
         args->insecure = true;
+        return 0;
+    case KEY_PROTOCOL:
+        args->openrelay = strcmp(arg, "openrelay") == 0;
+        if (!args->openrelay && strcmp(arg, "buckets") != 0)
+            argp_error(state, "--protocol: \"%s\" is neither buckets nor openrelay", arg);
         return 0;
     case KEY_LOCAL:
         read_locals(state, args, arg);

@@ -34,7 +34,7 @@ struct args {
     struct sizes sizes;
     uint64_t seed;
     int server_pid; // 0: none
-    bool json, insecure, here;
+    bool json, insecure, here, openrelay;
     const char *html;
     const char *server_binary; // --here
     const char *cpus;          // as cpus_parse takes them, or NULL

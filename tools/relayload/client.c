@@ -2,6 +2,7 @@
 #include "tools/relayload/client.h"
 
 #include "shards/base/check.h"
+#include "tools/relayload/openrelay.h"
 #include "tools/relayload/worker.h"
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -218,10 +219,19 @@ static bool append_frame(struct client *client, enum ws_opcode opcode, const uin
     return true;
 }
 
+bool client_say(struct client *client, struct bytes text)
+{
+    return append_frame(client, WS_TEXT, text.ptr, text.len);
+}
+
 bool client_connect(struct client *client, const struct key *peer)
 {
     uint8_t message[64];
     CHECK(client->state == CLIENT_READY);
+    if (client->worker->args->openrelay) {
+        client->asked = *peer;
+        return client_say(client, openrelay_ping());
+    }
     return append_frame(client, WS_BINARY, message, buckets_connect(message, peer));
 }
 
@@ -237,6 +247,8 @@ uint8_t *client_send_begin(struct client *client, const struct key *peer, size_t
 {
     uint8_t command[BUCKETS_DATA_HEAD_MAX], mask[4];
     CHECK(client->state == CLIENT_READY);
+    if (client->worker->args->openrelay)
+        return openrelay_send_begin(peer, payload_len);
     size_t command_len = buckets_send_head(command, peer, payload_len), len = command_len + payload_len + 2;
     uint8_t *to = buffer_reserve(&client->out, WS_HEAD_MAX + len, OUT_MAX);
     if (!to)
@@ -252,6 +264,11 @@ uint8_t *client_send_begin(struct client *client, const struct key *peer, size_t
 
 void client_send_end(struct client *client)
 {
+    if (client->worker->args->openrelay) {
+        if (!client_say(client, openrelay_send_end(client)))
+            lose(client, 1006, "out of memory");
+        return;
+    }
     uint8_t *message = client->out.ptr + client->send_at;
     CHECK(client->send_at >= 6 && client->send_at < client->out.end);
     ws_mask(message, client->out.end - client->send_at, message - 4, 0);
@@ -358,8 +375,23 @@ static void on_event(struct client *client, const struct buckets_event *event)
     }
 }
 
+static void on_text(struct client *client, struct bytes text)
+{
+    struct buckets_event event;
+    if (!openrelay_event(client, text, &event)) {
+        worker_violation(client->worker, "unexpected text: %.*s", (int)(text.len < 200 ? text.len : 200), (const char *)text.ptr);
+        lose(client, 1002, "unexpected text");
+    } else if (event.kind != 0) {
+        on_event(client, &event);
+    }
+}
+
 static void on_message(struct client *client, struct bytes message)
 {
+    if (client->worker->args->openrelay) {
+        on_text(client, message);
+        return;
+    }
     uint32_t generation = client->generation;
     while (message.len > 0 && client->state != CLIENT_CLOSED && client->generation == generation) {
         int64_t len = buckets_message_length(message);
@@ -480,6 +512,12 @@ static void take_head(struct client *client, uint8_t *buf, size_t len)
     struct client_buffer whole = client->in;
     client->in = (struct client_buffer){0};
     client->state = CLIENT_AWAITING_WHO;
+    if (client->worker->args->openrelay) {
+        client->state = CLIENT_AWAITING_WELCOME;
+        if (!openrelay_register(client))
+            lose(client, 1006, "out of memory");
+        client_flush(client);
+    }
     size_t head_len = (size_t)(end - head) + 4;
     take_frames(client, whole.ptr + head_len, whole.end - head_len);
     buffer_free(&whole);

@@ -46,6 +46,7 @@ struct client {
     struct ws_decoder decoder;
     struct client_buffer in, out; // an unfinished message; what the socket did not take
     struct key key;
+    struct key asked; // OpenRelay: the peer that client_connect named last
     uint8_t secret[64];
     uint8_t carry[WS_HEAD_MAX + WS_CONTROL_MAX + 1];
 };
@@ -66,5 +67,6 @@ bool client_disconnect(struct client *client, const struct key *peer);
 // SendData: room for payload_len bytes to be filled in before client_send_end. NULL: out of memory.
 uint8_t *client_send_begin(struct client *client, const struct key *peer, size_t payload_len);
 void client_send_end(struct client *client);
-void client_flush(struct client *client); // one write; the rest goes when the socket has room
+bool client_say(struct client *client, struct bytes text); // a text message. false: out of memory
+void client_flush(struct client *client);                  // one write; the rest goes when the socket has room
 size_t client_unsent_bytes(const struct client *client);

@@ -1,0 +1,108 @@
+// OpenRelay for the load's clients: see openrelay.h.
+#include "tools/relayload/openrelay.h"
+
+#include "net/openrelay/codec.h"
+#include "shards/base/check.h"
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TEXT_BYTES_MAX 640 // of a Send, apart from its data
+
+// The message that this thread writes, and the last that it read.
+static _Thread_local struct {
+    struct key peer, sender;
+    uint8_t *payload;
+    size_t payload_len, payload_max;
+    char *text;
+    size_t text_max;
+    uint8_t *data;
+    size_t data_max;
+} draft;
+
+static bool grow(void *pointer, size_t *max, size_t need)
+{
+    void **ptr = pointer;
+    if (need <= *max)
+        return true;
+    void *bigger = realloc(*ptr, need);
+    if (bigger == NULL)
+        return false;
+    *ptr = bigger;
+    *max = need;
+    return true;
+}
+
+static const char *id_of(const struct key *key, char ret_id[OPENRELAY_ID_LEN + 1])
+{
+    return sodium_bin2hex(ret_id, OPENRELAY_ID_LEN + 1, key->bytes, sizeof key->bytes);
+}
+
+bool openrelay_register(struct client *client)
+{
+    char id[OPENRELAY_ID_LEN + 1], text[160];
+    int len = snprintf(text, sizeof text, "{\"type\":\"Register\",\"payload\":{\"hardware_id\":\"%s\"}}", id_of(&client->key, id));
+    return client_say(client, bytes_of(text, (size_t)len));
+}
+
+struct bytes openrelay_ping(void)
+{
+    return bytes_text("{\"type\":\"Ping\"}");
+}
+
+uint8_t *openrelay_send_begin(const struct key *peer, size_t payload_len)
+{
+    if (!grow(&draft.payload, &draft.payload_max, payload_len + 1) ||
+        !grow(&draft.text, &draft.text_max, TEXT_BYTES_MAX + sodium_base64_ENCODED_LEN(payload_len, sodium_base64_VARIANT_ORIGINAL)))
+        return NULL;
+    draft.peer = *peer;
+    draft.payload_len = payload_len;
+    return draft.payload;
+}
+
+struct bytes openrelay_send_end(const struct client *client)
+{
+    static const char tail[] = "\",\"message_id\":\"9b2c7e0e-3f6b-4d5a-9a7e-0c1d2e3f4a5b\",\"timestamp\":1700000000,\"ttl\":0,"
+                               "\"signature\":null,\"hardware_id\":\"";
+    char own[OPENRELAY_ID_LEN + 1], peer[OPENRELAY_ID_LEN + 1];
+    id_of(&client->key, own);
+    int at = snprintf(draft.text, draft.text_max,
+                      "{\"type\":\"Send\",\"payload\":{\"recipient_id\":\"%s\",\"sender_id\":\"%s\",\"encrypted_data\":\"",
+                      id_of(&draft.peer, peer), own);
+    sodium_bin2base64(draft.text + at, draft.text_max - (size_t)at, draft.payload, draft.payload_len, sodium_base64_VARIANT_ORIGINAL);
+    size_t len = strlen(draft.text), data_len = len - (size_t)at;
+    len += (size_t)snprintf(draft.text + len, draft.text_max - len, "%s%s\",\"content_type\":\"Text\",\"size_bytes\":%zu}}", tail, own,
+                            data_len);
+    CHECK(len < draft.text_max);
+    return bytes_of(draft.text, len);
+}
+
+static bool decode(const struct openrelay_message *message, struct buckets_event *ret_event)
+{
+    struct bytes sender = message->values[FIELD_sender_id].text, data = message->values[FIELD_encrypted_data].text;
+    size_t key_len, data_len;
+    if (!grow(&draft.data, &draft.data_max, data.len + 1) ||
+        sodium_hex2bin(draft.sender.bytes, sizeof draft.sender.bytes, (const char *)sender.ptr, sender.len, NULL, &key_len, NULL) != 0 ||
+        sodium_base642bin(draft.data, draft.data_max, (const char *)data.ptr, data.len, NULL, &data_len, NULL,
+                          sodium_base64_VARIANT_ORIGINAL) != 0)
+        return false;
+    *ret_event = (struct buckets_event){.kind = 'd', .key = bytes_of(draft.sender.bytes, key_len), .data = bytes_of(draft.data, data_len)};
+    return key_len == sizeof draft.sender.bytes;
+}
+
+bool openrelay_event(struct client *client, struct bytes text, struct buckets_event *ret_event)
+{
+    struct openrelay_message message;
+    bool sound = openrelay_parse(text, &message);
+    *ret_event = (struct buckets_event){.kind = 0};
+    if (sound && message.type == OPENRELAY_Receive)
+        sound = decode(&message, ret_event);
+    else if (sound && message.type == OPENRELAY_RegisterResponse)
+        ret_event->kind = '+';
+    else if (sound && message.type == OPENRELAY_Pong)
+        *ret_event = (struct buckets_event){.kind = 'c', .key = bytes_of(client->asked.bytes, sizeof client->asked.bytes)};
+    else if (sound)
+        sound = message.type == OPENRELAY_Ack;
+    openrelay_message_fini(&message);
+    return sound;
+}
