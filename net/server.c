@@ -211,7 +211,7 @@ static bool create_services(struct server *server)
     shared->accounts_node = shared->shard_count;
     server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
     shared->queue_node = (uint16_t)(server->mail_node + 1);
-    plan_backbone(server, (uint16_t)(shared->queue_node + (config->openrelay.enabled ? 1 : 0)));
+    plan_backbone(server, (uint16_t)(shared->queue_node + 1)); // the queue has its index though it may not be there
     shared->main_node = (uint16_t)(server->backbone.worker_first + server->backbone.worker_count);
     shared->openrelay = config->openrelay.enabled ? &config->openrelay : NULL;
     shared->multi_user = config->database != NULL;
