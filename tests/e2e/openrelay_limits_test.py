@@ -9,6 +9,7 @@ from harness import Server, wait_for
 from openrelay import (NO_BANDWIDTH, NOT_CONNECTED, PONG_TEXT, Device, OpenRelayTest, ack, dump, error, fresh_id, send_payload)
 from wsclient import TEXT
 
+README = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../README.md")
 REQUESTS = error("Request limit exceeded (60/60). Try again in a minute.", 429)
 
 
@@ -156,6 +157,22 @@ class CommandTest(OpenRelayTest):
                 server.signal()
                 self.assertEqual(server.wait(), 0, server.stderr())
             self.assertFalse(re.search(device.id[:16], server.stderr()), "ids are not logged")
+        finally:
+            server.stop()
+
+    def test_recipe(self):
+        """The README's recipe, run as written but for the port, which must be free here."""
+        with open(README, encoding="utf-8") as file:
+            section = file.read().split("## Replace OpenRelay-Server")[1].split("\n## ")[0]
+        lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]
+        self.assertEqual(len(lines), 3)
+        server = Server(database=False)
+        script = f"bin={os.path.dirname(server.program)}\n" + "\n".join(lines).replace("3000", str(server.port)) + "\nkill $!; wait $!"
+        try:
+            done = subprocess.run(["bash", "-ec", script], env=server.env, cwd=server.directory, capture_output=True, text=True, timeout=60,
+                                  check=False)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertRegex(done.stdout, r"OKBandwidth Usage: 0\.00 TB / 10\.00 TB \(0\.00%\)")
         finally:
             server.stop()
 
