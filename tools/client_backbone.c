@@ -179,7 +179,7 @@ static void take_statuses(struct bytes payload)
     char text[UUID_TEXT_MAX];
     for (size_t at = 0; at + UUID_BYTES < payload.len; at += UUID_BYTES + 1) {
         uuid_text(payload.ptr + at, text);
-        printf("%s %s\n", text, payload.ptr[at + UUID_BYTES] == 1 ? "connected" : "not connected");
+        printf("%s %s\n", text, payload.ptr[at + UUID_BYTES] == 1 ? "connected" : "absent");
     }
 }
 

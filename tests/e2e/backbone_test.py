@@ -345,6 +345,19 @@ class TimeTest(BackboneTest):
         self.assertEqual(client.read_stop(), "frame took too long")
 
 
+class TakeoverTest(BackboneTest):
+    EXTRA = ("--backbone-heartbeat-interval", "1s", "--backbone-heartbeat-timeout", "20s")
+
+    def test_takeover(self):
+        """A client that missed two heartbeats counts as dead: the next login takes over, and the first is told."""
+        first = self.client()
+        pause(2.3)
+        second = self.client(first.id, first.key)
+        self.assertEqual(first.read_stop(), "superseded")
+        second.say(c2c(second.id, b"mine"))
+        self.assertEqual(second.read_c2c(), b"mine")
+
+
 class IdentityTest(BackboneTest):
     def test_delete(self):
         """A deleted client is gone within a second and cannot come back; others stay."""
@@ -549,7 +562,7 @@ class ProgramTest(BackboneTest):
         self.assertEqual(code, 0, err)
         state, first, second = out.decode().splitlines()
         self.assertEqual(json.loads(state)["state"], "running")
-        self.assertEqual((first, second), (f"{peer.id} connected", f"{nobody} not connected"))
+        self.assertEqual((first, second), (f"{peer.id} connected", f"{nobody} absent"))
 
     def test_keygen(self):
         """Makes a pair and says how to enrol it; the line works as printed."""
