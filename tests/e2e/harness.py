@@ -25,10 +25,14 @@ PASSWORD = "correct:horse battery"
 COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error|check failed")
 
 
+PORTS_EACH = 100  # for each process; in turn, so that one given out is not given again before it is used
+tried_ports = itertools.count(random.randrange(PORTS_EACH))
+
+
 def free_port():
-    """Below the range that clients' connections get theirs from, and by chance, so that runs at the same time do not meet."""
+    """Below the range that clients' connections get theirs from; processes at the same time do not meet, for SO_REUSEPORT would let them."""
     while True:
-        port = random.randrange(10_000, 30_000)
+        port = 10_000 + os.getpid() % 200 * PORTS_EACH + next(tried_ports) % PORTS_EACH
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
