@@ -30,7 +30,7 @@ tried_ports = itertools.count(random.randrange(PORTS_EACH))
 
 
 def free_port():
-    """Below the range that clients' connections get theirs from; processes at the same time do not meet, for SO_REUSEPORT would let them."""
+    """Below the range that clients get theirs from; processes at the same time do not meet, for SO_REUSEPORT would let them."""
     while True:
         port = 10_000 + os.getpid() % 200 * PORTS_EACH + next(tried_ports) % PORTS_EACH
         with socket.socket() as probe:
