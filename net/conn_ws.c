@@ -191,15 +191,14 @@ static bool deliver_message(struct conn *conn)
     if (conn->phase != CONN_OPEN)
         return false;
     CHECK(used == len || conn->waiting);
-    if (conn->waiting) {
-        if (message != NULL)
-            message->start += (uint32_t)used;
+    if (used < len) {
+        message->start += (uint32_t)used;
         return false;
     }
     pool_give(conn->shard->pool, message);
     conn->message = NULL;
     conn->message_ready = false;
-    return true;
+    return !conn->waiting;
 }
 
 bool conn_ws_resume(struct conn *conn)
