@@ -196,10 +196,6 @@ size_t conn_http_input(struct conn *conn, uint8_t *ptr, size_t len)
         refuse(conn, NULL, (unsigned)status, "");
         return len;
     }
-    if (request.content_length > HTTP_BODY_MAX) {
-        refuse(conn, NULL, 413, "");
-        return len;
-    }
     return dispatch(conn, &request) ? 0 : head_len;
 }
 
