@@ -121,12 +121,6 @@ void os_shutdown_write(int fd)
     (void)shutdown(fd, SHUT_WR); // fails only when the peer is gone already, which reading tells
 }
 
-size_t os_unacked(int fd)
-{
-    int bytes = 0;
-    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
-}
-
 void os_close(int fd)
 {
     CHECK(fd >= 0);

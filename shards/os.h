@@ -23,5 +23,4 @@ ssize_t os_readv(int fd, const struct iovec *iov, int count);
 ssize_t os_writev(int fd, const struct iovec *iov, int count); // never raises SIGPIPE
 int os_unacknowledged(int fd);                                 // bytes of a TCP connection that the peer has not acknowledged; -errno
 void os_shutdown_write(int fd);
-size_t os_unacked(int fd); // bytes written that the peer's kernel has not acknowledged yet (SIOCOUTQ)
 void os_close(int fd);

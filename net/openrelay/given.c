@@ -29,9 +29,11 @@ void openrelay_given_look(struct conn *conn)
     struct openrelay_state *state = conn->state.openrelay;
     if (state->taken_number == 0 || conn->write_failed)
         return;
-    size_t unacked = os_unacked(conn->source.fd);
+    int unacked = os_unacknowledged(conn->source.fd);
+    if (unacked < 0) // not known to have arrived: it stays in the queue
+        return;
     bool whole = conn_unsent(conn) == 0 && unacked == 0;
-    bool up_to = conn->tls == NULL && conn->written_bytes >= state->taken_offset + unacked;
+    bool up_to = conn->tls == NULL && conn->written_bytes >= state->taken_offset + (size_t)unacked;
     if (!whole && !up_to)
         return;
     const struct queue_taken taken = {.key = state->key, .number = state->taken_number};

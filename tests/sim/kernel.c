@@ -346,11 +346,6 @@ static void socket_close(struct file *file)
     file->edge = false;
 }
 
-size_t os_unacked(int fd)
-{
-    return fd >= 0 && fd < file_count ? 0 : SIZE_MAX; // the simulated network has everything at once
-}
-
 void os_close(int fd)
 {
     SIM_CHECK(fd >= 0 && fd < file_count && files[fd]->kind != FILE_CLOSED, "descriptor %d is closed twice", fd);
