@@ -272,7 +272,7 @@ static bool next_step(struct client *client, bool has_input)
     const struct line *line = client->line;
     if (!client->greeted || client->stopping)
         return true;
-    if (line->mode == MODE_STATUS && !client->asked) {
+    if (!client->asked) { // whatever the mode: only who has asked is told of what could not be delivered
         client->asked = true;
         return put_c2s(client, BACKBONE_SERVER_QUERY, 0);
     }

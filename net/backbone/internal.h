@@ -89,6 +89,7 @@ struct backbone_session {
     uint8_t stage; // enum backbone_stage
     bool login_due, check_due, farewell;
     bool stops;          // the head of `in` is STOP
+    bool knows_ours;     // it has sent a message of our types, so it may be sent such: the original's client ends at one
     bool router_waits;   // the head of `in` must be repeated when the router says so
     uint32_t tasks;      // at the crypto nodes
     uint32_t pins;       // callers on the stack that still need it

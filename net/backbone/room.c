@@ -201,6 +201,7 @@ static enum router_verdict take_message(struct backbone_session *session, struct
     struct backbone_message message;
     backbone_parse(plain, &message);
     session->stops = message.type == BACKBONE_STOP;
+    session->knows_ours |= message.type >= BACKBONE_UNDELIVERED && message.type <= BACKBONE_SERVER_STATE;
     switch (message.type) {
     case BACKBONE_C2C:
         return take_c2c(session, plain, message.id);
@@ -376,6 +377,8 @@ static void on_report(struct conn *conn, uint32_t token, enum router_report what
     if (what == ROUTER_TAKEN)
         return;
     conn->shard->metrics.datagrams_undelivered++;
+    if (!session->knows_ours)
+        return;
     payload[0] = what == ROUTER_ABSENT ? BACKBONE_ABSENT : BACKBONE_CONGESTED;
     memcpy(payload + 1, session->sent[token].id, BACKBONE_ID_BYTES);
     backbone_put_u32(payload + 1 + BACKBONE_ID_BYTES, session->sent[token].number);
@@ -474,7 +477,7 @@ static void say_goodbye(struct conn *conn, struct backbone_session *session)
     enum error why = conn->closed_why;
     const char *reason = why == ERROR_PEER_CLOSED ? REASON_PEER_STOPPED : error_text(why);
     uint8_t stop[BACKBONE_C2S_HEAD_BYTES];
-    if (why == ERROR_STOPPING)
+    if (why == ERROR_STOPPING && session->knows_ours)
         send_state(session, "stopping", session->backbone->entered);
     backbone_c2s_head(stop, BACKBONE_STOP, (uint32_t)os_wall_s());
     session->farewell = backbone_lane_put(session, &session->out, bytes_of(stop, sizeof(stop)), bytes_text(reason), /* is_data= */ false);

@@ -145,6 +145,13 @@ class Client:
         self.say(self.response())
         return self.read_config()
 
+    def ask(self):
+        """Shows that it knows the relay's own types; only then it is told of them."""
+        self.say(c2s(SERVER_QUERY))
+        kind, _ = self.read_c2s()
+        assert kind == SERVER_STATE, kind
+        return self
+
 
 def new_id():
     return uuid.uuid4()

@@ -199,7 +199,7 @@ class MessageTest(BackboneTest):
 
     def test_unknown_recipient(self):
         """The sender stays and is told, in order; the original drops it."""
-        a, b = self.client(), self.client()
+        a, b = self.client().ask(), self.client()
         nobody = uuid.uuid4()
         a.say(c2c(b.id, b"one"))
         a.say(c2c(nobody, b"two"))
@@ -210,6 +210,15 @@ class MessageTest(BackboneTest):
         b.read_stop()
         a.say(c2c(b.id, b"four"))
         self.assertEqual(a.read_c2s(), (backbone.UNDELIVERED, b"\x01" + b.id.bytes + b"\0\0\0\x04"))
+
+    def test_original_client(self):
+        """Who has sent none of our types is sent none (the original's client would end), and stays."""
+        a = self.client()
+        a.say(c2c(uuid.uuid4(), b"to nobody"))
+        a.say(c2c(a.id, b"still here"))
+        self.assertEqual(a.read_c2c(), b"still here")
+        a.say(c2s(backbone.STOP))
+        self.assertEqual(a.read_stop(), HANDLER)
 
     def test_ignored(self):
         """Unknown formats and types, short C2C, CONFIG from a client and empty frames are dropped silently."""
@@ -427,9 +436,12 @@ class StopTest(BackboneTest):
 
     def test_stop(self):
         """SIGTERM: clients are told the state, then STOP; the relay ends with 0."""
-        clients = [self.client() for _ in range(4)]
+        clients = [self.client().ask() for _ in range(4)]
+        original = self.client()
         self.stranger()
         self.server.signal(signal.SIGTERM)
+        self.assertEqual(original.read_stop(), "relay is stopping")
+        original.close()
         for client in clients:
             kind, payload = client.read_c2s()
             self.assertEqual((kind, json.loads(payload)["state"]), (backbone.SERVER_STATE, "stopping"))
