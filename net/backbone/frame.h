@@ -6,8 +6,8 @@
 //     C2C        00 | 16 bytes recipient | payload
 //     C2S        1t | u32 unix time | payload           both directions
 //
-// Numbers are big-endian. Payloads of C2S, by t. 2 to 6 are ours, and only clients that have sent one of them are sent any: the original's client ends its
-// session at a type it does not know. Who wants to hear of UNDELIVERED sends a SERVER QUERY first.
+// Numbers are big-endian. Payloads of C2S, by t. 2 to 6 are ours, and only clients that have sent one of them are sent any: the original's
+// client ends its session at a type it does not know. Who wants to hear of UNDELIVERED sends a SERVER QUERY first.
 //     0 HEARTBEAT     none
 //     1 CONFIG        JSON {"heartbeat_timeout": s, "heartbeat_interval": s}
 //     2 UNDELIVERED   u8 why (enum backbone_why) | 16 bytes recipient | u32 which C2C of this session, counted from 1
