@@ -16,6 +16,7 @@ enum record_kind {
     RECORD_HASH,            // accounts -> hashing node
     RECORD_HASH_ANSWER,     // hashing node -> accounts
     RECORD_STOP,            // main -> any node: stop; a shard drains first
+    RECORD_ACCEPTED,        // shard -> shard: struct accepted (net/shard.h): a connection to take over
     RECORD_STOP_FENCE,      // shard -> every other shard: what I took from my sessions before the stop is all before this
     RECORD_STOPPED,         // shard -> main and accounts: this shard has sent its last record
     RECORD_TLS_CONTEXT,     // main -> shard: SSL_CTX *, a reference to use for new connections

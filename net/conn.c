@@ -46,8 +46,8 @@ static void reset(struct conn *conn, struct shard *shard)
     conn->source.fd = -1;
 }
 
-// No slot is left: one best effort to say so, unless HTTP cannot be spoken at once.
-static void refuse_full(const struct listener *listener, int fd)
+// One best effort to say so, unless HTTP cannot be spoken at once.
+void conn_refuse(const struct listener *listener, int fd)
 {
     struct shard *shard = listener->shard;
     static char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
@@ -63,7 +63,8 @@ void conn_accepted(const struct listener *listener, int fd, const struct net_add
     struct shard *shard = listener->shard;
     struct conn *conn = shard_take_slot(shard);
     if (conn == NULL) {
-        refuse_full(listener, fd);
+        placement_leave(shard->shared->placement, shard->index);
+        conn_refuse(listener, fd);
         return;
     }
     CHECK(conn->phase == CONN_FREE);

@@ -85,7 +85,9 @@ struct conn {
 };
 
 // ---- for shard.c ----
+// Takes over a descriptor that placement counts for this shard.
 void conn_accepted(const struct listener *listener, int fd, const struct net_address *peer);
+void conn_refuse(const struct listener *listener, int fd); // closes a descriptor that there is no room for
 void conn_login_answer(struct conn *conn, const struct login_answer *answer);
 void conn_flush(struct conn *conn);
 void conn_resume(struct conn *conn);

@@ -4,7 +4,8 @@
 
 #define METRICS_TABLE(X)                                                                                                                   \
     X(accepted, "connections accepted")                                                                                                    \
-    X(refused_full, "connections refused: conns_max reached")                                                                              \
+    X(refused_full, "connections refused: --max-sessions reached, or out of memory")                                                       \
+    X(handed_over, "connections given to a less loaded shard")                                                                             \
     X(accept_failed, "accept failed: descriptors or memory")                                                                               \
     X(http_requests, "HTTP requests answered")                                                                                             \
     X(logins, "successful logins")                                                                                                         \

@@ -105,11 +105,9 @@ static void fill_limits(struct server *server)
 {
     const struct server_config *config = server->config;
     uint16_t shards = server->shared.shard_count;
-    // SO_REUSEPORT spreads unevenly: each shard may take a quarter more than its share.
-    uint64_t conns = config->sessions_max / shards + config->sessions_max / shards / 4 + 1;
     uint64_t queue_bytes = config->queue_bytes_max;
     server->shared.limits = (struct shard_limits){
-        .conns_max = (uint32_t)(shards == 1 ? config->sessions_max : conns),
+        .conns_max = config->sessions_max,
         .http_timeout_ns = config->http_timeout_ns,
         .iam_timeout_ns = config->iam_timeout_ns,
         .ping_interval_ns = config->ping_interval_ns,
@@ -218,7 +216,8 @@ static bool create_services(struct server *server)
     shared->licences = server->licence_key != NULL;
     hash_secret_create(&shared->secret);
     shared->post = post_create((uint16_t)(shared->main_node + 1), &post_limits_default);
-    if (shared->post == NULL)
+    shared->placement = placement_create(shared->shard_count, shared->limits.conns_max);
+    if (shared->post == NULL || shared->placement == NULL)
         return fail(server, "out of memory");
     struct accounts_config accounts = {
         .database = config->database,
@@ -472,11 +471,9 @@ static void print_plan(const struct server *server)
     for (uint16_t i = 0; i < server->shared.shard_count; i++) {
         int cpu = cpu_of(server, i);
         if (cpu >= 0)
-            printf("  shard %u: cpu %d, at most %u connections, %zu MiB of buffers\n", (unsigned)i, cpu, limits->conns_max,
-                   limits->pool_bytes_max >> 20);
+            printf("  shard %u: cpu %d, %zu MiB of buffers\n", (unsigned)i, cpu, limits->pool_bytes_max >> 20);
         else
-            printf("  shard %u: not pinned, at most %u connections, %zu MiB of buffers\n", (unsigned)i, limits->conns_max,
-                   limits->pool_bytes_max >> 20);
+            printf("  shard %u: not pinned, %zu MiB of buffers\n", (unsigned)i, limits->pool_bytes_max >> 20);
     }
     for (uint32_t l = 0; l < config->listener_count; l++) {
         char name[CONFIG_ADDRESS_MAX + 16];
@@ -485,6 +482,7 @@ static void print_plan(const struct server *server)
     }
     if (server->backbone.worker_count > 0)
         printf("  backbone: %u crypto threads, identities in %s\n", (unsigned)server->backbone.worker_count, config->backbone_database);
+    printf("  all shards together: at most %u connections\n", limits->conns_max);
     printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
            limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
     if (server->mail != NULL)
@@ -522,6 +520,7 @@ static void destroy(struct server *server)
     if (server->signals.fd >= 0)
         close(server->signals.fd);
     post_destroy(server->shared.post);
+    placement_destroy(server->shared.placement);
     for (uint32_t l = 0; l < server->listeners_open; l++)
         if (server->config->listeners[l].family == LISTEN_UNIX)
             unlink(server->config->listeners[l].address);

@@ -7,6 +7,7 @@
 
 #include "net/report.h"
 #include "net/web/auth_room.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -138,6 +139,26 @@ static struct net_address address_of(const struct sockaddr_storage *peer)
     return address;
 }
 
+// Here, or where there is more room. What is under way to other shards is bounded by conns_max.
+static void place(struct shard *shard, const struct accepted *accepted)
+{
+    const struct shard_shared *shared = shard->shared;
+    const struct listener *listener = &shard->listeners[accepted->listener];
+    uint16_t target = placement_enter(shared->placement, shard->index);
+    if (target == PLACEMENT_FULL) {
+        conn_refuse(listener, accepted->fd);
+    } else if (target == shard->index) {
+        conn_accepted(listener, accepted->fd, &accepted->peer);
+        shard_carry_out(shard);
+    } else {
+        struct accepted given = *accepted;
+        if (BUG(31))
+            given.listener = 0;
+        shard->metrics.handed_over++;
+        post_write(shared->post, shard->index, target, RECORD_ACCEPTED, bytes_of(&given, sizeof(given)), bytes_of(NULL, 0));
+    }
+}
+
 static bool on_acceptable(struct source *source, uint64_t now_ns)
 {
     (void)now_ns;
@@ -159,11 +180,24 @@ static bool on_acceptable(struct source *source, uint64_t now_ns)
             shard->accept_stalled = true;
             return false;
         }
-        struct net_address address = address_of(&peer);
-        conn_accepted(listener, fd, &address);
-        shard_carry_out(shard);
+        const struct accepted accepted = {.fd = fd, .listener = (uint32_t)(listener - shard->listeners), .peer = address_of(&peer)};
+        place(shard, &accepted);
     }
     return true;
+}
+
+// Another shard accepted it for us.
+static void on_accepted(struct shard *shard, struct bytes body)
+{
+    struct accepted accepted;
+    CHECK(body.len == sizeof(accepted));
+    memcpy(&accepted, body.ptr, sizeof(accepted));
+    if (BUG(30) && shard->stopping)
+        return;
+    CHECK(accepted.listener < shard->listener_count);
+    CHECK(!shard->closing); // its stop fence comes behind it
+    conn_accepted(&shard->listeners[accepted.listener], accepted.fd, &accepted.peer);
+    shard_carry_out(shard);
 }
 
 static void retry_accept(struct shard *shard)
@@ -183,10 +217,9 @@ struct conn *shard_conn(struct shard *shard, uint32_t slot)
 
 struct conn *shard_take_slot(struct shard *shard)
 {
+    CHECK(shard->conn_count < shard->shared->limits.conns_max);
     if (shard->free_conns == NULL) {
         uint32_t first = shard->slot_count;
-        if (first >= shard->shared->limits.conns_max)
-            return NULL;
         struct conn *chunk = calloc(CONN_CHUNK, sizeof(*chunk));
         if (chunk == NULL)
             return NULL;
@@ -199,8 +232,6 @@ struct conn *shard_take_slot(struct shard *shard)
             shard->free_conns = &chunk[i];
         }
     }
-    if (shard->conn_count >= shard->shared->limits.conns_max)
-        return NULL;
     struct conn *conn = shard->free_conns;
     shard->free_conns = conn->next_free;
     shard->conn_count++;
@@ -226,6 +257,7 @@ void shard_give_slot(struct shard *shard, struct conn *conn)
     conn->next_free = shard->free_conns;
     shard->free_conns = conn;
     shard->conn_count--;
+    placement_leave(shard->shared->placement, shard->index);
     if (shard->accept_stalled && !shard->stopping)
         retry_accept(shard);
     if (shard->closing && shard->conn_count == 0 && !shard->stopped)
@@ -488,6 +520,9 @@ static void on_record(void *owner, const struct post_record *record)
         return;
     case RECORD_STOP:
         stop(shard);
+        return;
+    case RECORD_ACCEPTED:
+        on_accepted(shard, record->body);
         return;
     case RECORD_STOP_FENCE:
         shard->stop_fences++;

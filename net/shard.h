@@ -9,6 +9,7 @@
 #include "net/metrics.h"
 #include "net/openrelay/openrelay.h"
 #include "net/outq.h"
+#include "net/placement.h"
 #include "net/tls.h"
 #include "router/router.h"
 #include "shards/node.h"
@@ -20,7 +21,7 @@
 #define SHARD_LISTENERS_MAX 64
 
 struct shard_limits {
-    uint32_t conns_max;         // open connections of this shard; more are refused with 503
+    uint32_t conns_max;         // open connections of all shards; more are refused with 503
     uint64_t http_timeout_ns;   // from accept to a whole request head
     uint64_t iam_timeout_ns;    // from Who to Iam
     uint64_t ping_interval_ns;  // silence before a ping; closed after three of them
@@ -34,9 +35,10 @@ struct shard_limits {
     struct router_limits router;
 };
 
-// What all shards share, read-only after the start.
+// What all shards share, read-only after the start, but for the counters of placement.
 struct shard_shared {
     struct post *post;
+    struct placement *placement;
     struct shard_limits limits;
     struct hash_secret secret;
     uint16_t shard_count, accounts_node, main_node;
@@ -60,6 +62,13 @@ struct listener {
     const struct room *room; // NULL: HTTP decides
 };
 
+// RECORD_ACCEPTED: a connection for a less loaded shard, which owns the descriptor from then on and is counted for it already.
+struct accepted {
+    int32_t fd;
+    uint32_t listener;       // its index, the same in every shard
+    struct net_address peer; // of the socket
+};
+
 struct shard {
     const struct shard_shared *shared;
     uint16_t index;
@@ -78,7 +87,7 @@ struct shard {
     struct conn **conn_chunks; // slots by chunks of CONN_CHUNK, made on demand
     uint32_t slot_count;       // slots ever used
     struct conn *free_conns;
-    uint32_t conn_count;
+    uint32_t conn_count; // slots in use
 
     struct conn *dirty;   // connections with output to flush this turn
     struct conn *leaving; // connections that router_leave must be called for
@@ -118,6 +127,6 @@ struct node *shard_node(struct shard *shard);
 // ---- for net/ ----
 void shard_carry_out(struct shard *shard); // effects of the last router call, and what follows from them
 struct conn *shard_conn(struct shard *shard, uint32_t slot);
-struct conn *shard_take_slot(struct shard *shard); // NULL: conns_max reached, or out of memory
+struct conn *shard_take_slot(struct shard *shard); // NULL: out of memory. The connection is counted in placement already
 void shard_give_slot(struct shard *shard, struct conn *conn);
 void shard_usage_now(struct shard *shard, struct conn *conn); // hands the connection's usage over

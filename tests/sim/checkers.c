@@ -1,5 +1,6 @@
 // The checkers: what each session may be told, what must have arrived, and what the shards may hold. The invariants of ARCHITECTURE.md.
 // One rule: they know only what devices sent and saw, and the public state of the shards; never why the code did something.
+#include <netinet/in.h>
 #include <stdlib.h>
 
 #include "net/buckets/codec.h"
@@ -386,12 +387,27 @@ void check_converged(void)
 
 // ---- the shards ----
 
+// Whichever shard accepted it, it is treated as its listener and its address demand.
+static void check_origin(const struct shard *shard, const struct conn *conn)
+{
+    int fd = conn->source.fd;
+    size_t index = 1;
+    for (uint16_t i = 0; i < sim_config.shard_count; i++)
+        if (kernel_listener_of(fd) == sim_listeners[i])
+            index = 0;
+    uint32_t address = htonl(kernel_address_of(fd));
+    SIM_CHECK(conn->listener == &shard->listeners[index], "shard %u slot %u: of another listener", (unsigned)shard->index, conn->slot);
+    SIM_CHECK(memcmp(conn->peer.bytes + 12, &address, sizeof(address)) == 0, "shard %u slot %u: from another address",
+              (unsigned)shard->index, conn->slot);
+}
+
 static void check_conn(struct shard *shard, struct conn *conn, bool clients_idle)
 {
     bool reads = conn->phase == CONN_HEAD || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING;
     SIM_CHECK(conn->phase != CONN_GONE, "shard %u slot %u: gone and not released", (unsigned)shard->index, conn->slot);
     if (conn->phase == CONN_FREE)
         return;
+    check_origin(shard, conn);
     SIM_CHECK(conn->waiting || !reads || conn->read_ended || kernel_unread_bytes(conn->source.fd) == 0,
               "shard %u slot %u phase %u: input is left unread", (unsigned)shard->index, conn->slot, (unsigned)conn->phase);
     SIM_CHECK(conn->out.bytes == 0 || !kernel_is_writable(conn->source.fd), "shard %u slot %u: output is left unwritten",
@@ -407,6 +423,8 @@ void check_quiet(bool clients_idle)
 {
     for (uint16_t i = 0; i < sim_config.shard_count; i++) {
         SIM_CHECK(post_is_idle(sim_shared.post, i), "shard %u sleeps with mail to take or to send: a wake-up was lost", (unsigned)i);
+        SIM_CHECK(placement_load(sim_shared.placement, i) == sim_shards[i]->conn_count, "shard %u has %u connections, %u are counted",
+                  (unsigned)i, sim_shards[i]->conn_count, placement_load(sim_shared.placement, i));
         SIM_CHECK(sim_shards[i]->dirty == NULL && sim_shards[i]->leaving == NULL, "shard %u sleeps with work on its lists", (unsigned)i);
         for (uint32_t slot = 0; slot < sim_shards[i]->slot_count; slot++)
             check_conn(sim_shards[i], shard_conn(sim_shards[i], slot), clients_idle);

@@ -131,7 +131,7 @@ static void put_request(struct client *client, const char *method_path, bool upg
 void client_connect(struct client *client, uint16_t shard)
 {
     CHECK(client->phase == CLIENT_IDLE && client->view != NULL);
-    client->socket = kernel_connect(sim_listeners[shard]);
+    client->socket = kernel_connect(sim_chance(300) ? sim_side_listeners[shard] : sim_listeners[shard]);
     client->shard = shard;
     client->phase = CLIENT_HTTP;
     client->dawdled = false;
@@ -278,7 +278,7 @@ static void received_end(struct client *client, bool reset)
 {
     const struct session_view *view = client->view;
     bool explained = reset || view->rude || view->slow || client->half_closed || client->mute || client->dawdled ||
-                     (client->phase == CLIENT_HTTP && sim_config.limits.conns_max < sim_config.clients); // 503, as far as it went
+                     (client->phase == CLIENT_HTTP && sim_config.limits.conns_max < SIM_CLIENTS_MAX); // 503, as far as it went
     bool is_over = client->phase == CLIENT_ENDING || (client->phase == CLIENT_HTTP && sim_is_stopping);
     SIM_CHECK(explained || is_over, "session %u: the server ended the connection in phase %u", view->id, (unsigned)client->phase);
     SIM_CHECK(explained || buffer_len(&client->in) == 0, "session %u: the stream ends within a frame", view->id);

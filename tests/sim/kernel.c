@@ -35,6 +35,7 @@ struct file {
     uint32_t queued;
     // socket; it is the client's handle too
     struct pipe up, down; // to the server, to the client
+    int listener;         // that it was connected to
     bool accepted, server_closed, client_closed;
     bool reset_by_client, reset_told, reset_by_server;
     bool lacked_room; // a write fell short: an edge is due when there is room
@@ -274,7 +275,7 @@ int os_accept(int fd, struct sockaddr_storage *ret_peer, socklen_t *ret_peer_byt
     memmove(listener->queue, listener->queue + 1, listener->queued * sizeof(listener->queue[0]));
     files[accepted]->accepted = true;
     struct sockaddr_in *peer = (struct sockaddr_in *)(void *)ret_peer;
-    *peer = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
+    *peer = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(kernel_address_of(accepted))};
     *ret_peer_bytes = sizeof(*peer);
     return accepted;
 }
@@ -382,6 +383,7 @@ int kernel_connect(int listener_fd)
     int fd = file_create(FILE_SOCKET);
     pipe_init(&files[fd]->up);
     pipe_init(&files[fd]->down);
+    files[fd]->listener = listener_fd;
     CHECK(listener->queued < ACCEPT_QUEUE_MAX);
     listener->queue[listener->queued++] = fd;
     edge(listener);
@@ -464,4 +466,15 @@ bool kernel_is_writable(int fd)
 {
     const struct file *file = file_of(fd, FILE_SOCKET);
     return !file->reset_by_client && !file->down.ended && !file->lacked_room && pipe_has_room(&file->down);
+}
+
+int kernel_listener_of(int fd)
+{
+    return file_of(fd, FILE_SOCKET)->listener;
+}
+
+uint32_t kernel_address_of(int fd)
+{
+    CHECK(fd >= 0 && fd < FILES_MAX);
+    return 0x7f000000u + (uint32_t)fd;
 }

@@ -54,6 +54,8 @@ bool kernel_can_receive(int client);
 // For checkers, by the shard's descriptor: input not yet read; whether writing would take bytes.
 size_t kernel_unread_bytes(int fd);
 bool kernel_is_writable(int fd);
+int kernel_listener_of(int fd);     // that it was connected to
+uint32_t kernel_address_of(int fd); // IPv4, that accept tells
 bool kernel_has_edge(int epoll_fd);
 
 // ---- fibers: one per shard; system calls are the points where it may be put aside ----
@@ -88,7 +90,8 @@ extern struct sim_config sim_config;
 extern bool sim_is_stopping; // the shards were told to stop
 extern struct shard_shared sim_shared;
 extern struct shard *sim_shards[SIM_SHARDS_MAX];
-extern int sim_listeners[SIM_SHARDS_MAX];
+extern int sim_listeners[SIM_SHARDS_MAX];      // the first of each shard
+extern int sim_side_listeners[SIM_SHARDS_MAX]; // and the second
 
 // ---- devices: client.c (bytes), device.c (what they do) ----
 

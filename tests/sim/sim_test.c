@@ -23,6 +23,8 @@
 #define BUG_SECONDS_MAX 100
 #define STEPS_MAX 4000000u
 #define S_NS 1000000000ull
+#define LATE_MAX 8
+#define LATE_STEPS_MAX 30
 #define ACTORS_MAX (SIM_SHARDS_MAX + SIM_CLIENTS_MAX + 1)
 
 bool sim_verbose;
@@ -31,6 +33,7 @@ struct sim_config sim_config;
 struct shard_shared sim_shared;
 struct shard *sim_shards[SIM_SHARDS_MAX];
 int sim_listeners[SIM_SHARDS_MAX];
+int sim_side_listeners[SIM_SHARDS_MAX];
 bool sim_is_stopping;
 
 static uint64_t random_state;
@@ -186,7 +189,8 @@ static void open_world(void)
                                        .routes = routes,
                                        .route_count = 1,
                                        .multi_user = true};
-    CHECK(sim_shared.post != NULL);
+    sim_shared.placement = placement_create(sim_config.shard_count, sim_config.limits.conns_max);
+    CHECK(sim_shared.post != NULL && sim_shared.placement != NULL);
     for (size_t i = 0; i < HASH_SECRET_BYTES; i++)
         sim_shared.secret.bytes[i] = (uint8_t)sim_random();
     accounts_open(sim_shared.accounts_node, sim_shared.main_node);
@@ -194,7 +198,9 @@ static void open_world(void)
         sim_shards[i] = shard_create(&sim_shared, i, kernel_now_ns());
         CHECK(sim_shards[i] != NULL);
         sim_listeners[i] = kernel_listen();
+        sim_side_listeners[i] = kernel_listen();
         CHECK(shard_listen(sim_shards[i], sim_listeners[i], NULL) == 0);
+        CHECK(shard_listen(sim_shards[i], sim_side_listeners[i], NULL) == 0);
         fiber_start(i, run_shard, sim_shards[i]);
     }
     memset(clients, 0, sizeof(clients));
@@ -212,6 +218,7 @@ static void close_world(void)
         fiber_free(i);
     }
     post_destroy(sim_shared.post);
+    placement_destroy(sim_shared.placement);
     kernel_close();
     checkers_close();
 }
@@ -386,8 +393,23 @@ static void leave_all(void)
     check_gone();
 }
 
+// Connections that come together with the stop: wherever they are then, their descriptors are closed (kernel_close).
+static void connect_late(void)
+{
+    int listener = sim_listeners[sim_below(sim_config.shard_count)];
+    for (uint64_t i = sim_below(LATE_MAX); i > 0 && kernel_is_listening(listener); i--)
+        (void)kernel_connect(listener);
+    int actor = 0;
+    for (uint64_t i = sim_below(LATE_STEPS_MAX); i > 0 && actor >= 0; i--) {
+        actor = choose_actor();
+        if (actor >= 0)
+            actor_step((uint32_t)actor);
+    }
+}
+
 static void stop_all(void)
 {
+    connect_late();
     sim_is_stopping = true;
     view_mark_stop();
     accounts_stop_shards();
