@@ -37,7 +37,7 @@ enum record_kind {
     RECORD_IDENTITIES,    // crypto node -> every shard: identities may have changed
     RECORD_BACKBONE_ASK,  // shard -> every shard: about clients
     RECORD_BACKBONE_TOLD, // shard -> shard: the answer
-    // net/openrelay/records.h
+    // net/queue/records.h
     RECORD_QUEUE_FETCH,
     RECORD_QUEUE_BATCH,
     RECORD_QUEUE_STORE,

@@ -34,13 +34,17 @@ struct openrelay_config {
     uint32_t requests_max, points_max; // Sends and KiB a minute and id
     uint64_t month_bytes;              // 100 % of the page
     uint64_t stop_bytes, warn_bytes;   // from here on everything is refused; the operator is told
-    const char *queue_file;
-    bool queue_memory;
-    uint32_t queue_messages_max; // for one recipient
-    uint64_t queue_bytes_max;
-    uint32_t queue_sender_max; // messages of one sender
-    uint64_t queue_total_max;  // bytes
-    const char *import_file;   // the original's bandwidth_data.txt, read once when the queue's file is new
+    const char *import_file;           // the original's bandwidth_data.txt, read once when the queue's file is new
+};
+
+// Messages for devices that are away: OpenRelay's and Backbone's.
+struct kept_config {
+    const char *file;
+    bool memory;           // nothing touches the disk
+    uint32_t messages_max; // for one recipient
+    uint64_t bytes_max;
+    uint32_t sender_max; // messages of one sender
+    uint64_t total_max;  // bytes
 };
 
 struct server_config {
@@ -48,6 +52,7 @@ struct server_config {
     uint32_t listener_count; // >= 1
 
     struct openrelay_config openrelay;
+    struct kept_config kept;
 
     const char *tls_certificate; // PEM files for listeners with tls; NULL: none has it
     const char *tls_key;

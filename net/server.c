@@ -16,7 +16,7 @@
 #include "net/control.h"
 #include "net/listen.h"
 #include "net/mail.h"
-#include "net/openrelay/queue.h"
+#include "net/queue/queue.h"
 #include "net/shard.h"
 #include "net/tls_reload.h"
 #include "net/web/auth_room.h"
@@ -169,8 +169,11 @@ static bool create_queue(struct server *server)
     const struct shard_shared *shared = &server->shared;
     if (shared->openrelay == NULL)
         return true;
-    const struct queue_config queue = {
-        .openrelay = shared->openrelay, .node = shared->queue_node, .shard_count = shared->shard_count, .wall_s = os_wall_s};
+    const struct queue_config queue = {.kept = &server->config->kept,
+                                       .openrelay = shared->openrelay,
+                                       .node = shared->queue_node,
+                                       .shard_count = shared->shard_count,
+                                       .wall_s = os_wall_s};
     server->queue = queue_create(shared->post, &queue, server->error_text, sizeof(server->error_text));
     return server->queue != NULL;
 }

@@ -60,6 +60,11 @@ class TidyTest(unittest.TestCase):
         self.finds("net/buckets/x.c", "// X.\n#include \"net/other/y.h\"\n", "one room may not include another",
                    **{"net/other/y.h": "// Y.\n#pragma once\n"})
 
+    def test_rooms_may_know_the_queue(self):
+        queue = {"net/queue/README.md": "# queue\n", "net/queue/q.h": "// Q.\n#pragma once\n", "net/buckets/b.h": "// B.\n#pragma once\n"}
+        self.assertEqual(self.problems({**queue, "net/buckets/x.c": "// X.\n#include \"net/queue/q.h\"\n"}), [])
+        self.finds("net/queue/x.c", "// X.\n#include \"net/buckets/b.h\"\n", "one room may not include another", **queue)
+
     def test_include_that_is_not_from_the_root(self):
         self.finds("router/x.c", "// X.\n#include \"a.h\"\n", "is not a file of this tree")
 

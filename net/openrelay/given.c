@@ -8,6 +8,8 @@
 #define POLL_NS 100000000ull          // one tick of the timers
 #define UNSENT_BYTES_MAX (256u << 10) // more is fetched when less waits
 
+_Static_assert(sizeof(struct queue_memo) == sizeof(struct openrelay_window), "the memo is the window");
+
 static void tell(struct conn *conn, uint16_t kind, const void *record, size_t len)
 {
     const struct shard_shared *shared = conn->shard->shared;
@@ -117,7 +119,7 @@ void openrelay_on_batch(struct conn *conn, const struct queue_batch *batch, stru
     if (!write_rows(conn, batch, rows))
         return;
     if (state->stage == STAGE_FETCHING) {
-        state->window = batch->window;
+        memcpy(&state->window, &batch->memo, sizeof(state->window));
         openrelay_registered(conn);
     }
     if (batch->more != 0 && (batch->count == 0 || !has_room))
@@ -144,7 +146,8 @@ void openrelay_left(struct conn *conn)
 {
     struct openrelay_state *state = conn->state.openrelay;
     openrelay_given_look(conn);
-    const struct queue_left left = {.slot = conn->slot, .generation = conn->generation, .key = state->key, .window = state->window};
+    struct queue_left left = {.slot = conn->slot, .generation = conn->generation, .key = state->key};
+    memcpy(&left.memo, &state->window, sizeof(left.memo));
     tell(conn, RECORD_QUEUE_LEFT, &left, sizeof(left));
     state->fetching = state->fetch_due = state->fetch_again = false;
     state->given_number = state->taken_number = 0;

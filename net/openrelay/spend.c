@@ -2,8 +2,8 @@
 #include <stdio.h>
 
 #include "net/http.h"
-#include "net/openrelay/queue.h"
 #include "net/openrelay/state.h"
+#include "net/queue/queue.h"
 #include "net/shard.h"
 #include "shards/base/check.h"
 #include "shards/os.h"

@@ -3,7 +3,8 @@
 #pragma once
 #include "net/conn.h"
 #include "net/openrelay/codec.h"
-#include "net/openrelay/records.h"
+#include "net/openrelay/window.h"
+#include "net/queue/records.h"
 
 enum openrelay_stage {
     STAGE_NEW,      // no id yet
@@ -31,7 +32,7 @@ struct openrelay_state {
     struct block *id_block; // NULL: `id` is malloc's
     size_t id_len;
     struct key key, next_key;
-    struct openrelay_window window;
+    struct openrelay_window window; // the queue node keeps it between sessions
     struct openrelay_sending sending;
 
     struct block *held;                  // live messages that must wait for what was kept: uint32_t length, text, ...

@@ -1,7 +1,7 @@
 // Shared by queue.c and month.c only.
 #pragma once
-#include "net/openrelay/devices.h"
-#include "net/openrelay/queue.h"
+#include "net/queue/devices.h"
+#include "net/queue/queue.h"
 #include "shards/node.h"
 #include "store/store_queue.h"
 
@@ -36,7 +36,7 @@ struct queue {
     uint8_t *batch;
     size_t batch_used, batch_capacity;
 
-    uint32_t month;            // see queue_month
+    uint32_t month;            // see queue_month; 0: OpenRelay is off
     uint64_t month_base_bytes; // before this process
     bool month_unsaved, month_untold, month_warned;
     uint64_t spent[]; // by shard, this month

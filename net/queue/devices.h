@@ -1,8 +1,8 @@
-// What the queue node knows of each device: who holds its key, its rate limit, how much is kept for it and from it.
+// What the queue node knows of each device: who holds its key, its room's memo, how much is kept for it and from it.
 // One rule: a device is forgotten only when it is idle (nobody holds it, nothing is kept), the one that left longest ago first.
 // Thread: the queue node's.
 #pragma once
-#include "net/openrelay/records.h"
+#include "net/queue/records.h"
 #include "router/slab.h"
 #include "router/table.h"
 #include "shards/base/hash.h"
@@ -11,7 +11,7 @@ struct device {
     uint32_t next, prev; // the idle list; SLAB_NONE at its ends. The first four bytes are the slab's when free
     struct key key;
     struct handle holder; // none: nobody
-    struct openrelay_window window;
+    struct queue_memo memo;
     uint32_t kept_count, sent_count; // messages for it, and of it
     uint64_t kept_bytes;
     bool is_idle;

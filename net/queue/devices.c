@@ -1,5 +1,5 @@
 // The queue node's table of devices: see devices.h.
-#include "net/openrelay/devices.h"
+#include "net/queue/devices.h"
 
 #include "shards/base/check.h"
 

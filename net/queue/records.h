@@ -1,8 +1,12 @@
 // What shards and the queue node tell each other: bodies of the RECORD_QUEUE_* records (net/accounts.h), byte for byte.
 #pragma once
 #include "net/accounts.h"
-#include "net/openrelay/window.h"
 #include "shards/base/key.h"
+
+// What a room wants to find again at its device's next session; not looked into here. At first: zeros.
+struct queue_memo {
+    uint64_t words[2];
+};
 
 // RECORD_QUEUE_FETCH, shard -> queue: this session holds the key; tell me what is kept for it after `after`. One is out at a time.
 struct queue_fetch {
@@ -16,7 +20,7 @@ struct queue_batch {
     uint32_t slot, generation;
     uint32_t count;
     uint32_t more; // there are more, or reading failed: fetch again
-    struct openrelay_window window;
+    struct queue_memo memo;
 };
 struct queue_row {
     uint64_t number;
@@ -58,7 +62,7 @@ struct queue_taken {
 struct queue_left {
     uint32_t slot, generation;
     struct key key;
-    struct openrelay_window window;
+    struct queue_memo memo;
 };
 
 // RECORD_QUEUE_SPENT, shard -> queue: all that this shard has relayed in that month since it started. Counts only grow, so one may be lost.

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "net/openrelay/queue_internal.h"
+#include "net/queue/queue_internal.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "store/testdir.h"
@@ -24,19 +24,21 @@ static int64_t wall_s(void)
 struct world {
     struct testdir dir;
     struct openrelay_config config;
+    struct kept_config kept;
     struct post *post;
     struct queue *queue;
     uint64_t now_ns;
     char said[4096];
     uint64_t last_number;
     uint64_t month;
-    struct openrelay_window window;
+    struct queue_memo memo;
 };
 
 static void open_queue(struct world *world)
 {
     char error[512] = "";
-    const struct queue_config config = {.openrelay = &world->config, .node = NODE, .shard_count = SHARDS, .wall_s = wall_s};
+    const struct queue_config config = {
+        .kept = &world->kept, .openrelay = &world->config, .node = NODE, .shard_count = SHARDS, .wall_s = wall_s};
     world->post = post_create(SHARDS + 1, &post_limits_default);
     world->queue = queue_create(world->post, &config, error, sizeof(error));
     if (world->queue == NULL)
@@ -54,15 +56,10 @@ static void close_queue(struct world *world)
 
 static void world_init(struct world *world)
 {
-    *world = (struct world){.config = {.queue_messages_max = 100,
-                                       .queue_bytes_max = 1 << 20,
-                                       .queue_sender_max = 1000,
-                                       .queue_total_max = 1 << 24,
-                                       .stop_bytes = 1000,
-                                       .warn_bytes = 900,
-                                       .import_file = "/nowhere"}};
+    *world = (struct world){.config = {.stop_bytes = 1000, .warn_bytes = 900, .import_file = "/nowhere"},
+                            .kept = {.messages_max = 100, .bytes_max = 1 << 20, .sender_max = 1000, .total_max = 1 << 24}};
     testdir_init(&world->dir);
-    world->config.queue_file = world->dir.file;
+    world->kept.file = world->dir.file;
     open_queue(world);
 }
 
@@ -86,7 +83,7 @@ static void on_batch(struct world *world, struct bytes body)
     struct queue_batch batch;
     size_t at = sizeof(batch);
     memcpy(&batch, body.ptr, sizeof(batch));
-    world->window = batch.window;
+    world->memo = batch.memo;
     say(world, "batch%u:", batch.slot);
     for (uint32_t i = 0; i < batch.count; i++) {
         struct queue_row row;
@@ -158,7 +155,7 @@ static void taken(struct world *world, uint8_t key, uint64_t number)
 
 static void left(struct world *world, uint16_t shard, uint32_t slot, uint8_t key, uint32_t requests)
 {
-    const struct queue_left record = {.slot = slot, .generation = 1, .key = key_of(key), .window = {.start_ns = 5, .requests = requests}};
+    const struct queue_left record = {.slot = slot, .generation = 1, .key = key_of(key), .memo = {{5, requests}}};
     post_write(world->post, shard, NODE, RECORD_QUEUE_LEFT, bytes_of(&record, sizeof(record)), bytes_of(NULL, 0));
 }
 
@@ -235,10 +232,10 @@ static void test_limits(void)
 {
     struct world world;
     world_init(&world);
-    world.config.queue_messages_max = 2;
-    world.config.queue_sender_max = 3;
-    world.config.queue_bytes_max = 10;
-    world.config.queue_total_max = 25;
+    world.kept.messages_max = 2;
+    world.kept.sender_max = 3;
+    world.kept.bytes_max = 10;
+    world.kept.total_max = 25;
     store(&world, 0, 1, 1, 20, 300, "12345");
     store(&world, 0, 2, 1, 21, 300, "123456"); // bytes of the recipient
     store(&world, 0, 3, 1, 20, 300, "12345");
@@ -295,18 +292,18 @@ static void test_batches(void)
     world_fini(&world);
 }
 
-static void test_windows(void)
+static void test_memos(void)
 {
     struct world world;
     world_init(&world);
     fetch(&world, 0, 9, 1, 0);
     expect(&world, "batch9: ");
-    CHECK(world.window.start_ns == 0);
+    CHECK(world.memo.words[0] == 0 && world.memo.words[1] == 0);
     left(&world, 1, 9, 1, 99); // another's
     left(&world, 0, 9, 1, 42);
     fetch(&world, 1, 3, 1, 0); // in the same turn: leaving comes first
     expect(&world, "batch3: ");
-    CHECK(world.window.start_ns == 5 && world.window.requests == 42);
+    CHECK(world.memo.words[0] == 5 && world.memo.words[1] == 42);
     world_fini(&world);
 }
 
@@ -375,7 +372,7 @@ int main(void)
     test_limits();
     test_failure();
     test_batches();
-    test_windows();
+    test_memos();
     test_month();
     return 0;
 }

@@ -1,15 +1,16 @@
-// The queue node: the one thread that owns the file of kept messages (store/store_queue), knows which session holds which id, remembers
-// rate limits between sessions and sums the month's bytes. Shards reach it by post (records.h).
+// The queue node: the one thread that owns the file of kept messages (store/store_queue), knows which session holds which device's key,
+// remembers memos between sessions and sums OpenRelay's month. Shards reach it by post (records.h).
 // One rule: a sender hears QUEUE_KEPT only after the commit; a turn's messages share one commit.
 #pragma once
 #include "net/config.h"
-#include "net/openrelay/records.h"
+#include "net/queue/records.h"
 
 struct queue;
 
 struct queue_config {
-    const struct openrelay_config *openrelay;
-    uint16_t node; // this node's index; shards are 0 .. shard_count - 1
+    const struct kept_config *kept;
+    const struct openrelay_config *openrelay; // NULL: off, and there is no month
+    uint16_t node;                            // this node's index; shards are 0 .. shard_count - 1
     uint16_t shard_count;
     int64_t (*wall_s)(void); // UTC; os_wall_s
 };
@@ -23,7 +24,7 @@ struct node *queue_node(struct queue *queue); // for tests, which step it
 struct queue_counts {
     uint64_t kept, given, taken, expired, refused, failed; // messages
     uint64_t commits;
-    uint64_t forgotten; // rate limits of idle devices, for want of room
+    uint64_t forgotten; // memos of idle devices, for want of room
 };
 void queue_counts(const struct queue *queue, struct queue_counts *ret_counts); // its thread, or after queue_run
 

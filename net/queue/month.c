@@ -1,5 +1,5 @@
 // The month's bytes: see month.h.
-#include "net/openrelay/month.h"
+#include "net/queue/month.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +55,8 @@ bool month_load(struct queue *queue)
 {
     uint32_t stored = 0;
     uint64_t bytes = 0;
+    if (queue->config.openrelay == NULL)
+        return true;
     queue->month = queue_month(queue->config.wall_s());
     queue->month_untold = true;
     enum store_result result = store_queue_month_get(queue->store, &stored, &bytes);
@@ -81,7 +83,7 @@ void month_on_spent(struct queue *queue, const struct post_record *record)
 
 void month_store(struct queue *queue)
 {
-    if (!queue->month_unsaved)
+    if (queue->month == 0 || !queue->month_unsaved)
         return;
     enum store_result result = store_queue_month_set(queue->store, queue->month, total(queue));
     queue->month_unsaved = result != STORE_OK;
@@ -93,7 +95,7 @@ void month_store(struct queue *queue)
 void month_on_time(struct queue *queue)
 {
     uint32_t month = queue_month(queue->config.wall_s());
-    if (month > queue->month) {
+    if (queue->month != 0 && month > queue->month) {
         queue->month = month;
         queue->month_base_bytes = 0;
         queue->month_warned = false;

@@ -1,11 +1,11 @@
 // The queue node: see queue.h. A turn takes its records first, then commits once, then answers, then serves fetches.
-#include "net/openrelay/queue.h"
+#include "net/queue/queue.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "net/openrelay/month.h"
-#include "net/openrelay/queue_internal.h"
+#include "net/queue/month.h"
+#include "net/queue/queue_internal.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -108,16 +108,15 @@ static void recount(struct queue *queue)
 
 static bool has_room(const struct queue *queue, const struct queue_store *store, uint64_t bytes)
 {
-    const struct openrelay_config *limits = queue->config.openrelay;
+    const struct kept_config *limits = queue->config.kept;
     uint32_t to = devices_find(&queue->devices, &store->recipient);
     uint32_t from = devices_find(&queue->devices, &store->sender);
     const struct device *recipient = to != SLAB_NONE ? devices_at(&queue->devices, to) : NULL;
-    if (recipient != NULL &&
-        (recipient->kept_count >= limits->queue_messages_max || recipient->kept_bytes + bytes > limits->queue_bytes_max))
+    if (recipient != NULL && (recipient->kept_count >= limits->messages_max || recipient->kept_bytes + bytes > limits->bytes_max))
         return false;
-    if (from != SLAB_NONE && devices_at(&queue->devices, from)->sent_count >= limits->queue_sender_max)
+    if (from != SLAB_NONE && devices_at(&queue->devices, from)->sent_count >= limits->sender_max)
         return false;
-    return bytes <= limits->queue_bytes_max && queue->kept_bytes + bytes <= limits->queue_total_max;
+    return bytes <= limits->bytes_max && queue->kept_bytes + bytes <= limits->total_max;
 }
 
 static void answer_store(struct queue *queue, const struct waiting_store *waiting, enum queue_verdict verdict)
@@ -244,7 +243,7 @@ static void serve(struct queue *queue, struct device *device)
 {
     device->holder = device->fetch_holder;
     struct batch batch = {.queue = queue,
-                          .head = {.slot = device->holder.slot, .generation = device->holder.generation, .window = device->window}};
+                          .head = {.slot = device->holder.slot, .generation = device->holder.generation, .memo = device->memo}};
     queue->batch_used = 0;
     if (device->kept_count > 0) {
         enum store_result result =
@@ -322,7 +321,7 @@ static void on_left(struct queue *queue, const struct post_record *record)
     struct handle handle = {.shard = record->from, .slot = left->slot, .generation = left->generation};
     if (!handle_equal(device->holder, handle))
         return; // somebody else has fetched since
-    device->window = left->window;
+    device->memo = left->memo;
     device->holder = (struct handle){.generation = 0};
     devices_settle(&queue->devices, index);
 }
@@ -409,13 +408,13 @@ static void on_turn(void *owner, uint64_t now_ns)
 
 static bool prepare(struct queue *queue, char *error_text, size_t error_max)
 {
-    const struct openrelay_config *openrelay = queue->config.openrelay;
-    queue->store = store_queue_open(openrelay->queue_memory ? NULL : openrelay->queue_file, error_text, error_max);
+    const struct kept_config *kept = queue->config.kept;
+    queue->store = store_queue_open(kept->memory ? NULL : kept->file, error_text, error_max);
     if (queue->store == NULL)
         return false;
     snprintf(error_text, error_max, "queue: not enough memory or descriptors");
     if (store_queue_each(queue->store, count_row, queue) != STORE_OK || !month_load(queue)) {
-        snprintf(error_text, error_max, "queue %s: %s", openrelay->queue_file, store_queue_error(queue->store));
+        snprintf(error_text, error_max, "queue %s: %s", kept->file, store_queue_error(queue->store));
         return false;
     }
     const struct node_owner owner = {.owner = queue, .on_record = on_record, .on_turn = on_turn};

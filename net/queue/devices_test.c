@@ -1,7 +1,7 @@
 // The table of devices: only idle ones are forgotten, the one that left longest ago first.
 #include <stdlib.h>
 
-#include "net/openrelay/devices.h"
+#include "net/queue/devices.h"
 #include "shards/base/check.h"
 
 static struct key key_of(uint32_t number)
