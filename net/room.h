@@ -5,6 +5,7 @@
 
 struct conn;
 struct http_request;
+struct mailbox_room;
 
 struct room {
     const char *name;
@@ -39,6 +40,8 @@ struct room {
     // Answers a WebSocket request in the room's own way: writes a whole 101 into `out` and returns its length, or 0 and the text of a 400.
     // NULL: as Buckets does.
     size_t (*on_upgrade)(const struct http_request *request, int64_t wall_s, uint8_t *out, size_t max, const char **ret_refusal);
+    // Rooms that keep messages for devices that are away (net/queue/mailbox.h); else NULL.
+    const struct mailbox_room *mailbox;
     // Give back what the room holds for this connection. Called exactly once after on_open.
     void (*on_close)(struct conn *conn);
 };

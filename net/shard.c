@@ -1,5 +1,6 @@
 // One shard: see shard.h. Accepting, slots, carrying out the router's effects, records from other nodes, flushing, stopping.
 #include "net/shard.h"
+#include "net/queue/mailbox.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -514,6 +515,9 @@ static void on_record(void *owner, const struct post_record *record)
     case RECORD_QUEUE_BATCH:
     case RECORD_QUEUE_STORED:
     case RECORD_QUEUE_LOOK:
+        mailbox_record(shard, record);
+        shard_carry_out(shard);
+        return;
     case RECORD_QUEUE_TOTAL:
         openrelay_on_record(shard, record);
         shard_carry_out(shard);

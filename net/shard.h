@@ -49,7 +49,7 @@ struct shard_shared {
     bool multi_user;
     bool licences;                            // licence login is on
     const struct openrelay_config *openrelay; // NULL: off
-    uint16_t queue_node;                      // of OpenRelay
+    uint16_t queue_node;                      // of messages for devices that are away
 };
 
 // What stands between the socket and the first byte of HTTP or of the room.
@@ -95,7 +95,7 @@ struct shard {
     struct conn *usage;   // connections with usage not yet handed over
     struct timer usage_timer;
     struct openrelay_month month;
-    uint64_t storing_bytes; // OpenRelay messages that the queue node has not answered yet
+    uint64_t storing_bytes; // messages that the queue node has not answered yet
     bool *full;             // per shard: what the router was last told
 
     bool stopping;        // sessions are read no more

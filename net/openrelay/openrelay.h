@@ -24,5 +24,5 @@ struct openrelay_page {
 // The answer to a request for one of OpenRelay's resources, when OpenRelay is on. False: not its business.
 bool openrelay_page(const struct shard *shard, const struct http_request *request, struct openrelay_page *ret_page);
 
-void openrelay_on_record(struct shard *shard, const struct post_record *record); // RECORD_QUEUE_*
+void openrelay_on_record(struct shard *shard, const struct post_record *record); // RECORD_QUEUE_TOTAL
 void openrelay_on_time(struct shard *shard); // every few seconds and at the end: tells the month's bytes

@@ -90,8 +90,9 @@ static void enter(struct conn *conn)
 {
     struct openrelay_state *state = conn->state.openrelay;
     state->stage = STAGE_ENTERING;
-    state->draining = !state->hidden;
     state->key = state->next_key;
+    if (!state->hidden)
+        mailbox_open(&state->mailbox, &state->key);
     conn_enter(conn, &state->key);
 }
 
@@ -107,7 +108,7 @@ static void move(struct conn *conn)
     struct openrelay_state *state = conn->state.openrelay;
     if (conn->entered) {
         state->stage = STAGE_LEAVING;
-        openrelay_release_held(conn);
+        mailbox_release(conn);
         if (conn->phase != CONN_OPEN)
             return;
         conn_leave(conn);
@@ -116,6 +117,14 @@ static void move(struct conn *conn)
     }
     conn_wait(conn);
 }
+
+static void leave(struct conn *conn)
+{
+    struct queue_memo memo;
+    memcpy(&memo, &conn->state.openrelay->window, sizeof(memo));
+    mailbox_leave(conn, &memo);
+}
+_Static_assert(sizeof(struct queue_memo) == sizeof(struct openrelay_window), "the memo is the window");
 
 static void take_register(struct conn *conn, struct bytes id)
 {
@@ -126,7 +135,7 @@ static void take_register(struct conn *conn, struct bytes id)
         return;
     }
     if (conn->entered && !state->hidden)
-        openrelay_left(conn);
+        leave(conn);
     if (!set_id(conn, id))
         return;
     state->hidden = false;
@@ -143,7 +152,7 @@ static void take_offline(struct conn *conn)
         return;
     hash_secret_create(&secret);
     hash_name("openrelay hidden", 0, secret.bytes, sizeof(secret.bytes), &state->next_key);
-    openrelay_left(conn);
+    leave(conn);
     state->hidden = true;
     move(conn);
 }
@@ -160,12 +169,14 @@ static void on_event(struct conn *conn, enum router_event event, const struct ke
     state->stage = STAGE_FETCHING;
     say_registered(conn, bytes_of(state->id, state->id_len));
     if (conn->phase == CONN_OPEN)
-        openrelay_fetch(conn);
+        mailbox_fetch(conn);
 }
 
-void openrelay_registered(struct conn *conn)
+static void on_opened(struct conn *conn, const struct queue_memo *memo)
 {
     struct openrelay_state *state = conn->state.openrelay;
+    CHECK(state->stage == STAGE_FETCHING);
+    memcpy(&state->window, memo, sizeof(state->window));
     state->stage = STAGE_READY;
     if (state->window.start_ns == 0)
         state->window.start_ns = node_now_ns(conn->shard->node);
@@ -173,7 +184,32 @@ void openrelay_registered(struct conn *conn)
         conn_resume(conn);
 }
 
-// ---- messages ----
+// ---- messages to the client ----
+
+static void on_data(struct conn *conn, const struct key *sender, struct bytes payload)
+{
+    (void)sender;
+    if (!mailbox_hold(conn, payload))
+        (void)conn_send(conn, WS_TEXT, bytes_of(NULL, 0), payload, bytes_of(NULL, 0), /* is_data= */ true);
+}
+
+static bool on_kept(struct conn *conn, uint64_t number, struct bytes text)
+{
+    bool sent = conn_send_paced(conn, text);
+    if (sent)
+        mailbox_written(conn, number, text.len);
+    return sent;
+}
+
+static struct mailbox *mailbox_of(struct conn *conn)
+{
+    return &conn->state.openrelay->mailbox;
+}
+
+static const struct mailbox_room mailbox_room = {
+    .of = mailbox_of, .on_kept = on_kept, .on_opened = on_opened, .on_stored = openrelay_on_stored};
+
+// ---- messages of the client ----
 
 static void take_status(struct conn *conn, const struct openrelay_message *message)
 {
@@ -194,7 +230,7 @@ static void take_message(struct conn *conn, const struct openrelay_message *mess
         openrelay_reply(conn, (const uint8_t *)"{\"type\":\"Pong\"}", 15);
         return;
     case OPENRELAY_Ack:
-        openrelay_given_look(conn);
+        mailbox_look(conn);
         return;
     case OPENRELAY_Status:
         take_status(conn, message);
@@ -264,9 +300,9 @@ static void on_close(struct conn *conn)
         return;
     bool holds_id = !state->hidden && (state->stage == STAGE_FETCHING || state->stage == STAGE_READY);
     if (holds_id && state->id_len > 0)
-        openrelay_left(conn);
+        leave(conn);
     openrelay_send_drop(conn);
-    pool_give(conn->shard->pool, state->held);
+    mailbox_fini(conn->shard, &state->mailbox);
     forget_id(conn);
     free(state);
     conn->state.openrelay = NULL;
@@ -283,11 +319,12 @@ const struct room openrelay_room = {
     .on_input = on_input,
     .on_resume = on_resume,
     .on_event = on_event,
-    .on_data = openrelay_on_data,
+    .on_data = on_data,
     .on_report = openrelay_on_report,
-    .on_deadline = openrelay_on_deadline,
+    .on_deadline = mailbox_on_deadline,
     .on_left = on_left,
     .on_ending = on_ending,
     .on_upgrade = openrelay_upgrade,
+    .mailbox = &mailbox_room,
     .on_close = on_close,
 };

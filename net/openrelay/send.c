@@ -5,7 +5,6 @@
 #include "shards/base/check.h"
 
 #define ROTATION_TTL_S 300
-#define STORING_BYTES_MAX (64u << 20) // under way to the queue node, per shard; more is refused
 
 static bool is_rotation(enum openrelay_type type)
 {
@@ -118,24 +117,13 @@ static void acknowledge(struct conn *conn)
 
 static void keep(struct conn *conn)
 {
-    struct shard *shard = conn->shard;
-    const struct shard_shared *shared = shard->shared;
     struct openrelay_state *state = conn->state.openrelay;
-    size_t len = state->sending.text->end;
-    if (shard->storing_bytes + len > STORING_BYTES_MAX) {
-        unavailable(conn);
-        finish(conn);
+    struct openrelay_sending *sending = &state->sending;
+    sending->storing = mailbox_keep(conn, &sending->recipient, &state->key, sending->ttl_s, text_of(sending));
+    if (sending->storing)
         return;
-    }
-    const struct queue_store store = {.slot = conn->slot,
-                                      .generation = conn->generation,
-                                      .recipient = state->sending.recipient,
-                                      .sender = state->key,
-                                      .ttl_s = state->sending.ttl_s};
-    state->sending.storing = true;
-    shard->storing_bytes += len;
-    post_write(shared->post, shard->index, shared->queue_node, RECORD_QUEUE_STORE, bytes_of(&store, sizeof(store)),
-               text_of(&state->sending));
+    unavailable(conn);
+    finish(conn);
 }
 
 void openrelay_on_report(struct conn *conn, uint32_t token, enum router_report what)

@@ -49,9 +49,11 @@ bool openrelay_spend_send(struct conn *conn, uint64_t claimed_bytes, uint64_t re
     return false;
 }
 
-static void on_total(struct shard *shard, const struct queue_total *total)
+void openrelay_on_record(struct shard *shard, const struct post_record *record)
 {
+    const struct queue_total *total = (const struct queue_total *)(const void *)record->body.ptr;
     struct openrelay_month *month = &shard->month;
+    CHECK(record->kind == RECORD_QUEUE_TOTAL && record->body.len == sizeof(*total));
     if (total->month != month->month && month->month != 0)
         month->own_bytes = month->told_bytes = 0;
     month->month = total->month;
@@ -91,41 +93,3 @@ bool openrelay_page(const struct shard *shard, const struct http_request *reques
     *ret_page = page;
     return true;
 }
-
-// ---- records of the queue node ----
-
-static struct conn *conn_of(struct shard *shard, uint32_t slot, uint32_t generation)
-{
-    struct conn *conn = shard_conn(shard, slot);
-    return conn->generation == generation && conn->phase == CONN_OPEN && conn->entered && !conn->leaving ? conn : NULL;
-}
-
-void openrelay_on_record(struct shard *shard, const struct post_record *record)
-{
-    struct bytes body = record->body;
-    const struct queue_look *look = (const struct queue_look *)(const void *)body.ptr; // slot and generation stand first in all but one
-    CHECK(body.len >= sizeof(*look) && record->from == shard->shared->queue_node);
-    if (record->kind == RECORD_QUEUE_TOTAL) {
-        CHECK(body.len == sizeof(struct queue_total));
-        on_total(shard, (const struct queue_total *)(const void *)body.ptr);
-        return;
-    }
-    if (record->kind == RECORD_QUEUE_STORED) {
-        const struct queue_stored *stored = (const struct queue_stored *)(const void *)body.ptr;
-        CHECK(body.len == sizeof(*stored) && shard->storing_bytes >= stored->text_bytes);
-        shard->storing_bytes -= stored->text_bytes;
-    }
-    struct conn *conn = conn_of(shard, look->slot, look->generation);
-    if (conn == NULL)
-        return; // what was kept for it stays
-    CHECK(conn->room == &openrelay_room);
-    if (record->kind == RECORD_QUEUE_LOOK)
-        openrelay_on_look(conn);
-    else if (record->kind == RECORD_QUEUE_STORED)
-        openrelay_on_stored(conn, (enum queue_verdict)((const struct queue_stored *)(const void *)body.ptr)->verdict);
-    else
-        openrelay_on_batch(conn, (const struct queue_batch *)(const void *)body.ptr,
-                           bytes_of(body.ptr + sizeof(struct queue_batch), body.len - sizeof(struct queue_batch)));
-}
-_Static_assert(offsetof(struct queue_batch, generation) == offsetof(struct queue_look, generation), "read as one");
-_Static_assert(offsetof(struct queue_stored, generation) == offsetof(struct queue_look, generation), "read as one");

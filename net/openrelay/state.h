@@ -4,7 +4,7 @@
 #include "net/conn.h"
 #include "net/openrelay/codec.h"
 #include "net/openrelay/window.h"
-#include "net/queue/records.h"
+#include "net/queue/mailbox.h"
 
 enum openrelay_stage {
     STAGE_NEW,      // no id yet
@@ -32,16 +32,9 @@ struct openrelay_state {
     struct block *id_block; // NULL: `id` is malloc's
     size_t id_len;
     struct key key, next_key;
+    struct mailbox mailbox;
     struct openrelay_window window; // the queue node keeps it between sessions
     struct openrelay_sending sending;
-
-    struct block *held;                  // live messages that must wait for what was kept: uint32_t length, text, ...
-    bool draining;                       // live messages are held
-    bool fetching;                       // an answer of the queue node is awaited
-    bool fetch_again;                    // something was kept meanwhile
-    bool fetch_due;                      // there is more, when the peer has taken what it got
-    uint64_t given_number;               // the last kept message that was written to `out`
-    uint64_t taken_number, taken_offset; // told to the queue node once the peer's kernel has that offset; 0: nothing awaited
 };
 
 // ---- room.c ----
@@ -49,7 +42,6 @@ void openrelay_error(struct conn *conn, const char *text, unsigned code);
 void openrelay_reply(struct conn *conn, const uint8_t *text, size_t len);
 bool openrelay_is_busy(const struct openrelay_state *state);
 void openrelay_address(const struct conn *conn, struct bytes id, struct key *ret_key); // of the device with that id
-void openrelay_registered(struct conn *conn);                                          // the first answer of the queue node has come
 
 // ---- send.c: Send, Auth*, KeyRotation* ----
 void openrelay_send(struct conn *conn, const struct openrelay_message *message);
@@ -57,16 +49,6 @@ void openrelay_send_again(struct conn *conn); // the router made it wait
 void openrelay_on_report(struct conn *conn, uint32_t token, enum router_report what);
 void openrelay_on_stored(struct conn *conn, enum queue_verdict verdict);
 void openrelay_send_drop(struct conn *conn);
-
-// ---- given.c: what was kept, and live messages behind it ----
-void openrelay_fetch(struct conn *conn);
-void openrelay_on_batch(struct conn *conn, const struct queue_batch *batch, struct bytes rows);
-void openrelay_on_look(struct conn *conn);
-void openrelay_on_data(struct conn *conn, const struct key *sender, struct bytes payload);
-void openrelay_given_look(struct conn *conn); // has the peer's kernel taken it?
-void openrelay_on_deadline(struct conn *conn);
-void openrelay_release_held(struct conn *conn);
-void openrelay_left(struct conn *conn); // the key is given up: the queue node must know
 
 // ---- spend.c: limits ----
 // Counts bytes of the month. False: the month's are used up.
