@@ -99,6 +99,7 @@ struct server_config {
     uint32_t backbone_threads;                          // crypto nodes; 0: as many as CPUs
     uint32_t backbone_challenge_bytes;                  // of random data
     uint64_t backbone_interval_ns, backbone_timeout_ns; // heartbeat, whole seconds
+    uint64_t backbone_queue_ns;                         // messages for clients that are away are kept so long; 0: not
 
     enum log_level log_level;
 };

@@ -28,6 +28,8 @@
     X(crypto_waits, "sessions that had to wait for a crypto node")                                                                         \
     X(datagrams_undelivered, "Backbone messages whose recipient was absent or congested")                                                  \
     X(datagrams_foreign, "datagrams dropped: not of the receiver's protocol")                                                              \
+    X(messages_kept, "messages kept for devices that are away")                                                                            \
+    X(messages_not_kept, "messages that could not be kept: the queue is full, or its database failed")                                     \
     X(turns, "turns of the loop")                                                                                                          \
     X(mail_in, "records from other nodes")
 

@@ -49,7 +49,7 @@ struct server {
     struct shard_shared shared;
     struct accounts *accounts;
     struct licence_key *licence_key; // NULL: licence logins are off
-    struct queue *queue;             // of OpenRelay; NULL: off
+    struct queue *queue;             // NULL: no room keeps messages
     uint16_t hasher_count;
     struct hasher *hashers[HASHERS_MAX];
     uint16_t mail_node;
@@ -146,6 +146,7 @@ static void plan_backbone(struct server *server, uint16_t first_node)
         .heartbeat_timeout_s = (uint32_t)(config->backbone_timeout_ns / SECOND_NS),
         .login_timeout_ns = config->iam_timeout_ns,
         .frame_timeout_ns = config->http_timeout_ns,
+        .keep_s = (config->backbone_queue_ns + SECOND_NS - 1) / SECOND_NS,
         .started_ns = os_now_ns(),
         .worker_first = first_node,
     };
@@ -167,7 +168,7 @@ static bool create_workers(struct server *server)
 static bool create_queue(struct server *server)
 {
     const struct shard_shared *shared = &server->shared;
-    if (shared->openrelay == NULL)
+    if (shared->queue_node == 0)
         return true;
     const struct queue_config queue = {.kept = &server->config->kept,
                                        .openrelay = shared->openrelay,
@@ -211,10 +212,11 @@ static bool create_services(struct server *server)
     server->hasher_count = (uint16_t)(wanted < HASHERS_MAX ? wanted : HASHERS_MAX);
     shared->accounts_node = shared->shard_count;
     server->mail_node = (uint16_t)(shared->shard_count + 1 + server->hasher_count);
-    shared->queue_node = (uint16_t)(server->mail_node + 1);
-    plan_backbone(server, (uint16_t)(shared->queue_node + 1)); // the queue has its index though it may not be there
+    plan_backbone(server, (uint16_t)(server->mail_node + 2)); // the queue has its index though it may not be there
     shared->main_node = (uint16_t)(server->backbone.worker_first + server->backbone.worker_count);
     shared->openrelay = config->openrelay.enabled ? &config->openrelay : NULL;
+    bool backbone_keeps = server->backbone.worker_count > 0 && server->backbone.keep_s > 0;
+    shared->queue_node = shared->openrelay != NULL || backbone_keeps ? (uint16_t)(server->mail_node + 1) : 0;
     shared->multi_user = config->database != NULL;
     shared->licences = server->licence_key != NULL;
     hash_secret_create(&shared->secret);
@@ -341,7 +343,7 @@ static void on_main_record(void *owner, const struct post_record *record)
     if (++server->shards_stopped < server->shared.shard_count)
         return;
     for (uint16_t i = 0; i < server->shared.main_node; i++) // shards: end now; hashing nodes and mail: nobody needs you any more
-        if (i != server->shared.accounts_node && i != server->shared.queue_node)
+        if (i != server->shared.accounts_node && (i == 0 || i != server->shared.queue_node))
             tell(server, i);
     node_stop(server->main_node);
 }
@@ -488,6 +490,8 @@ static void print_plan(const struct server *server)
     printf("  all shards together: at most %u connections\n", limits->conns_max);
     printf("  per session: queue %u bytes, window %u bytes, %u connections; per account: %u devices\n", limits->router.queue_bytes_max,
            limits->router.window_bytes, limits->router.links_per_session_max, limits->router.devices_per_account_max);
+    if (server->queue != NULL)
+        printf("  messages for devices that are away: %s\n", config->kept.memory ? "in memory" : config->kept.file);
     if (server->mail != NULL)
         printf("  mail: %s\n", mail_way(server->mail));
     printf("ready\n");

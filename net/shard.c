@@ -248,7 +248,7 @@ static void stopped(struct shard *shard)
     timer_unset(node_timers(shard->node), &shard->stop_timer);
     const uint16_t told[] = {shard->shared->accounts_node, shard->shared->main_node, shard->shared->queue_node};
     openrelay_on_time(shard);
-    for (size_t i = 0; i < (shard->shared->openrelay != NULL ? 3 : 2); i++)
+    for (size_t i = 0; i < (shard->shared->queue_node != 0 ? 3 : 2); i++)
         post_write(shard->shared->post, shard->index, told[i], RECORD_STOPPED, bytes_of(NULL, 0), bytes_of(NULL, 0));
 }
 

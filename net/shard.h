@@ -49,7 +49,7 @@ struct shard_shared {
     bool multi_user;
     bool licences;                            // licence login is on
     const struct openrelay_config *openrelay; // NULL: off
-    uint16_t queue_node;                      // of messages for devices that are away
+    uint16_t queue_node;                      // of messages for devices that are away; 0: nothing is kept
 };
 
 // What stands between the socket and the first byte of HTTP or of the room.

@@ -108,7 +108,7 @@ struct store_queue *store_queue_open(const char *path, char *error_text, size_t 
     if (reason == NULL && sqlite3_open_v2(name, &queue->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) == 0) {
         sqlite3_busy_timeout(queue->db, BUSY_MS);
         if (!is_ours(queue->db))
-            reason = sqlite3_errcode(queue->db) == SQLITE_ROW || sqlite3_errcode(queue->db) == SQLITE_OK ? "it is not an OpenRelay queue"
+            reason = sqlite3_errcode(queue->db) == SQLITE_ROW || sqlite3_errcode(queue->db) == SQLITE_OK ? "it is not a queue of messages"
                                                                                                          : sqlite3_errmsg(queue->db);
         else if (exec(queue->db, "PRAGMA secure_delete = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL") &&
                  exec(queue->db, schema_sql) && (path == NULL || exec(queue->db, grow_sql)))

@@ -114,7 +114,7 @@ int main(void)
     test_month();
     testdir_empty(&dir);
     testdir_sql(dir.file, "CREATE TABLE user (id INTEGER)");
-    refuse(dir.file, "not an OpenRelay queue");
+    refuse(dir.file, "not a queue of messages");
     FILE *file = fopen(dir.file, "w");
     CHECK(file != NULL && fputs("this is no database, and it is long enough to be seen as none: 0123456789 0123456789", file) >= 0);
     fclose(file);

@@ -168,10 +168,20 @@ static void take_undelivered(struct client *client, struct bytes payload)
     char text[UUID_TEXT_MAX];
     if (payload.len != 1 + UUID_BYTES + 4)
         return;
-    client->undelivered++;
+    static const char *const whys[] = {
+        [BACKBONE_ABSENT] = "is not connected",
+        [BACKBONE_CONGESTED] = "has too much waiting",
+        [BACKBONE_KEPT] = "is not connected",
+        [BACKBONE_FULL] = "is not connected, and too much is kept already",
+        [BACKBONE_NOT_KEPT] = "is not connected, and the server failed to keep it",
+    };
+    uint8_t why = payload.ptr[0];
+    bool kept = why == BACKBONE_KEPT;
+    client->undelivered += !kept;
     uuid_text(payload.ptr + 1, text);
-    fprintf(stderr, "relayclient: message %u was not delivered: %s %s\n", backbone_get_u32(payload.ptr + 1 + UUID_BYTES), text,
-            payload.ptr[0] == BACKBONE_ABSENT ? "is not connected" : "has too much waiting");
+    fprintf(stderr, "relayclient: message %u %s: %s %s\n", backbone_get_u32(payload.ptr + 1 + UUID_BYTES),
+            kept ? "is kept by the server" : "was not delivered", text,
+            why >= BACKBONE_ABSENT && why <= BACKBONE_NOT_KEPT ? whys[why] : "cannot be reached");
 }
 
 static void take_statuses(struct bytes payload)

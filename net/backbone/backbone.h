@@ -17,6 +17,7 @@ struct backbone_shared {
     uint32_t heartbeat_interval_s, heartbeat_timeout_s;
     uint64_t login_timeout_ns; // from the challenge to a whole response
     uint64_t frame_timeout_ns; // from a frame's first byte to its last
+    uint64_t keep_s;           // a message for a client that is away is kept so long by the queue node; 0: not at all
     uint64_t started_ns;
     uint16_t worker_first, worker_count; // crypto nodes
 };

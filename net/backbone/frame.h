@@ -10,7 +10,8 @@
 // client ends its session at a type it does not know. Who wants to hear of UNDELIVERED sends a SERVER QUERY first.
 //     0 HEARTBEAT     none
 //     1 CONFIG        JSON {"heartbeat_timeout": s, "heartbeat_interval": s}
-//     2 UNDELIVERED   u8 why (enum backbone_why) | 16 bytes recipient | u32 which C2C of this session, counted from 1
+//     2 UNDELIVERED   u8 why (enum backbone_why) | 16 bytes recipient | u32 which C2C of this session, counted from 1.
+//                     3: not yet; it is kept and comes when the recipient logs in
 //     3 CLIENT QUERY  1 to 64 ids: are they connected?
 //     4 SERVER QUERY  none
 //     5 CLIENT STATUS answer to 3: for each id, in order: 16 bytes id | u8 1 connected, 0 not
@@ -45,6 +46,9 @@ enum backbone_type {
 enum backbone_why {
     BACKBONE_ABSENT = 1,    // the recipient is not connected, or unknown
     BACKBONE_CONGESTED = 2, // too much waits for it already
+    BACKBONE_KEPT = 3,      // it is away; the message is kept for it (and forgotten when the server's time for that is over)
+    BACKBONE_FULL = 4,      // it is away, and too much is kept already: for it, of this sender, or altogether
+    BACKBONE_NOT_KEPT = 5,  // it is away, and the message could not be kept: the server's disk, or its haste
 };
 
 struct backbone_message {

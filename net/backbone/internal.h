@@ -1,11 +1,12 @@
-// The Backbone room's inside. room.c (what a session says and does), lane.c (frames on their way through the crypto nodes), ask.c (what
-// shards ask each other about clients), sessions.c (a shard's sessions, records), worker.c (a crypto node).
-// One rule: a session's memory outlives its connection until every task that names it has come back. Thread: the shard's, but for
-// worker.c and the parts of structs that say so.
+// The Backbone room's inside. room.c (what a session says and does), kept.c (messages for clients that are away), lane.c (frames on their
+// way through the crypto nodes), ask.c (what shards ask each other about clients), sessions.c (a shard's sessions, records), worker.c (a
+// crypto node). One rule: a session's memory outlives its connection until every task that names it has come back. Thread: the shard's, but
+// for worker.c and the parts of structs that say so.
 #pragma once
 #include "auth/rsa.h"
 #include "net/backbone/backbone.h"
 #include "net/backbone/frame.h"
+#include "net/queue/mailbox.h"
 #include "net/shard.h"
 #include "store/identities.h"
 
@@ -20,7 +21,7 @@
 #define BACKBONE_IDS 4096           // chains of the table of ids
 #define BACKBONE_LOGIN_BLOCKS_MAX 4 // of a response, which needs 2
 
-enum crypto_kind { CRYPTO_LOGIN, CRYPTO_CHECK, CRYPTO_DECRYPT, CRYPTO_ENCRYPT };
+enum crypto_kind { CRYPTO_LOGIN, CRYPTO_CHECK, CRYPTO_KNOWN, CRYPTO_DECRYPT, CRYPTO_ENCRYPT };
 
 // A peer's public key. A crypto node makes `keys[its number]` when it first needs it; no other thread touches that place.
 struct backbone_peer {
@@ -36,9 +37,9 @@ struct crypto_task {
     struct backbone_peer *peer;
     uint32_t challenge_len; // CRYPTO_LOGIN: the challenge comes first
     uint16_t part, cost;
-    uint8_t kind;                  // enum crypto_kind
-    bool is_sound;                 // answer: it worked; login: the signature is right; check: the identity is as it was
-    uint8_t id[BACKBONE_ID_BYTES]; // CRYPTO_CHECK; answer of CRYPTO_LOGIN
+    uint8_t kind;  // enum crypto_kind
+    bool is_sound; // answer: it worked; login: the signature is right; check: the identity is as it was; known: there is one
+    uint8_t id[BACKBONE_ID_BYTES]; // CRYPTO_CHECK, CRYPTO_KNOWN; answer of CRYPTO_LOGIN
 };
 
 // One frame on its way through the crypto nodes, in parts that may come back in any order.
@@ -48,7 +49,8 @@ struct backbone_work {
     struct block *output; // encrypting: a whole frame
     uint16_t part_chunks, parts, parts_given, parts_back;
     bool is_broken;
-    bool is_data; // counts for the router
+    bool is_data;         // counts for the router
+    uint64_t kept_number; // of a message that was kept; else 0
     uint16_t part_bytes[BACKBONE_PARTS_MAX];
 };
 
@@ -65,6 +67,16 @@ enum backbone_stage {
     STAGE_PROVED,     // other shards are asked about another session of this identity
     STAGE_ENTERED,    // the router knows it
     STAGE_OVER,       // the connection is closing or gone
+};
+
+// Where messages are kept for those who are away, a session has one C2C under way at a time, the head of `in` until it is settled: that
+// keeps the order, also into the queue.
+enum backbone_c2c {
+    C2C_NONE,
+    C2C_GIVEN,   // to the router
+    C2C_CHECKED, // nobody holds the address: a crypto node looks whether the id is known
+    C2C_STORED,  // the queue node has it
+    C2C_SETTLED, // the client has been told what there is to tell
 };
 
 // A question to all shards that is not answered yet.
@@ -87,7 +99,8 @@ struct backbone_session {
     struct backbone_session *next_waiting; // line for the crypto nodes
     bool in_line;
     uint8_t stage; // enum backbone_stage
-    bool login_due, check_due, farewell;
+    bool login_due, check_due, known_due, farewell;
+    uint8_t c2c;         // enum backbone_c2c
     bool stops;          // the head of `in` is STOP
     bool knows_ours;     // it has sent a message of our types, so it may be sent such: the original's client ends at one
     bool router_waits;   // the head of `in` must be repeated when the router says so
@@ -102,6 +115,7 @@ struct backbone_session {
     struct backbone_peer peer;
     struct backbone_lane in, out;
     struct backbone_question *question;
+    struct mailbox mailbox; // zeros when nothing is kept
     uint32_t c2c_count;
     uint64_t datagrams; // bit per place in use
     struct {
@@ -156,6 +170,19 @@ void backbone_lane_back(struct backbone_session *session, const struct crypto_ta
 bool backbone_ask(struct backbone_session *session, enum backbone_ask_kind kind, const uint8_t (*ids)[BACKBONE_ID_BYTES], uint8_t count);
 void backbone_ask_record(struct backbone *backbone, const struct post_record *record);
 void backbone_probe_time(struct timer *timer, uint64_t now_ns);
+
+// ---- kept.c: messages for clients that are away ----
+extern const struct mailbox_room backbone_mailbox;
+void backbone_kept_open(struct backbone_session *session);   // before the router is entered
+void backbone_kept_absent(struct backbone_session *session); // nobody holds the address of the head of `in`
+void backbone_known_answered(struct backbone_session *session, const struct crypto_task *task, struct bytes der);
+void backbone_settle_c2c(struct backbone_session *session);
+
+// ---- room.c ----
+// SHA-256 of "backbone", the id and, for what is kept, the public key, so that a message never meets the id's next owner.
+void backbone_address(const uint8_t id[BACKBONE_ID_BYTES], struct bytes der, struct key *ret_key);
+bool backbone_is_for(const struct backbone_session *session, struct bytes plain); // a whole C2C for this client
+void backbone_tell_undelivered(struct backbone_session *session, uint32_t place, enum backbone_why why);
 
 // ---- room.c: what came back ----
 void backbone_login_answered(struct backbone_session *session, const struct crypto_task *task, struct bytes der);

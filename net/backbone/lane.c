@@ -196,8 +196,14 @@ void backbone_pump(struct backbone_session *session)
         session->check_due = false;
         give(session, &task, bytes_of(session->peer.der, session->peer.der_len));
     }
+    if (session->known_due && backbone->tasks < BACKBONE_TASKS_MAX) {
+        struct crypto_task task = {.kind = CRYPTO_KNOWN, .cost = 1};
+        memcpy(task.id, session->sent[0].id, sizeof(task.id));
+        session->known_due = false;
+        give(session, &task, bytes_of(NULL, 0));
+    }
     bool given = pump_lane(session, &session->out) && pump_lane(session, &session->in);
-    if (!given || session->check_due)
+    if (!given || session->check_due || session->known_due)
         stand_in_line(session, &backbone->line);
 }
 

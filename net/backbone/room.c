@@ -38,25 +38,32 @@ static void send_state(struct backbone_session *session, const char *state, uint
     send_c2s(session, BACKBONE_SERVER_STATE, bytes_of(json, (size_t)len));
 }
 
-// Where the router finds a client.
-static void address_of(const uint8_t id[BACKBONE_ID_BYTES], struct key *ret_key)
+void backbone_address(const uint8_t id[BACKBONE_ID_BYTES], struct bytes der, struct key *ret_key)
 {
-    uint8_t text[8 + BACKBONE_ID_BYTES] = {'b', 'a', 'c', 'k', 'b', 'o', 'n', 'e'};
+    uint8_t text[8 + BACKBONE_ID_BYTES + IDENTITY_KEY_MAX] = {'b', 'a', 'c', 'k', 'b', 'o', 'n', 'e'};
+    CHECK(der.len <= IDENTITY_KEY_MAX);
     memcpy(text + 8, id, BACKBONE_ID_BYTES);
-    int hashed = EVP_Digest(text, sizeof(text), ret_key->bytes, NULL, EVP_sha256(), NULL);
+    if (der.len > 0)
+        memcpy(text + 8 + BACKBONE_ID_BYTES, der.ptr, der.len);
+    int hashed = EVP_Digest(text, 8 + BACKBONE_ID_BYTES + der.len, ret_key->bytes, NULL, EVP_sha256(), NULL);
     CHECK(hashed == 1);
 }
 
 // ---- waiting ----
 
-static bool commands_wait(const struct backbone_session *session)
+static bool replies_wait(const struct backbone_session *session)
 {
     return session->router_waits || session->question != NULL || session->answers >= BACKBONE_ANSWERS_MAX;
 }
 
+static bool c2c_under_way(const struct backbone_session *session)
+{
+    return session->c2c != C2C_NONE && session->c2c != C2C_SETTLED;
+}
+
 static bool input_waits(const struct backbone_session *session)
 {
-    return commands_wait(session) || session->stage == STAGE_CHECKED || session->in.frames >= BACKBONE_LANE_FRAMES_MAX ||
+    return replies_wait(session) || session->stage == STAGE_CHECKED || session->in.frames >= BACKBONE_LANE_FRAMES_MAX ||
            session->in.bytes >= BACKBONE_LANE_BYTES_MAX;
 }
 
@@ -145,7 +152,9 @@ static void enter(struct backbone_session *session)
     session->backbone->shard->metrics.logins++;
     conn->last_input_ns = node_now_ns(conn->shard->node); // it had to wait for us
     conn_room_deadline(conn, conn->last_input_ns + shared->heartbeat_timeout_s * SECOND_NS);
-    address_of(session->id, &key);
+    if (shared->keep_s > 0)
+        backbone_kept_open(session);
+    backbone_address(session->id, bytes_of(NULL, 0), &key);
     conn_enter(conn, &key);
 }
 
@@ -159,6 +168,8 @@ static void on_event(struct conn *conn, enum router_event event, const struct ke
     int len = snprintf(json, sizeof(json), "{\"heartbeat_timeout\": %u, \"heartbeat_interval\": %u}", shared->heartbeat_timeout_s,
                        shared->heartbeat_interval_s);
     send_c2s(conn->state.backbone, BACKBONE_CONFIG, bytes_of(json, (size_t)len));
+    if (shared->keep_s > 0 && conn->phase == CONN_OPEN)
+        mailbox_fetch(conn);
 }
 
 void backbone_check_answered(struct backbone_session *session, bool is_sound)
@@ -175,7 +186,7 @@ static enum router_verdict take_c2c(struct backbone_session *session, struct byt
     struct key dest;
     bool all_out = session->datagrams == UINT64_MAX;
     uint32_t place = all_out ? 0 : (uint32_t)__builtin_ctzll(~session->datagrams);
-    address_of(id, &dest);
+    backbone_address(id, bytes_of(NULL, 0), &dest);
     enum router_verdict verdict = router_datagram(shard->router, session->handle.slot, &dest, place, plain, &shard->effects);
     if (verdict == ROUTER_WAIT)
         return verdict;
@@ -183,6 +194,8 @@ static enum router_verdict take_c2c(struct backbone_session *session, struct byt
     session->datagrams |= 1ull << place;
     session->sent[place].number = ++session->c2c_count;
     memcpy(session->sent[place].id, id, BACKBONE_ID_BYTES);
+    if (session->backbone->shared->keep_s > 0)
+        session->c2c = C2C_GIVEN;
     shard_carry_out(shard);
     return verdict;
 }
@@ -232,7 +245,7 @@ void backbone_in_ready(struct backbone_session *session)
 {
     struct shard *shard = session->backbone->shard;
     session->pins++;
-    while (session->stage == STAGE_ENTERED && !commands_wait(session)) {
+    while (session->stage == STAGE_ENTERED && !replies_wait(session) && !c2c_under_way(session)) {
         struct backbone_work *work = backbone_lane_ready(&session->in);
         if (work == NULL)
             break;
@@ -240,14 +253,16 @@ void backbone_in_ready(struct backbone_session *session)
             conn_close(session->conn, ERROR_FRAME_BROKEN);
             break;
         }
-        if (take_message(session, backbone_lane_plain(work)) == ROUTER_WAIT) {
+        if (session->c2c != C2C_SETTLED && take_message(session, backbone_lane_plain(work)) == ROUTER_WAIT) {
             session->router_waits = true;
             session->conn->waits_flushed = false; // only the router resumes it now
             conn_wait(session->conn);
             break;
         }
-        if (session->stops) // over now, or when the last report has come, so that the client learns what became of its messages
+        // STOP: over now, or when the last report has come, so that the client learns what became of its messages.
+        if (session->stops || c2c_under_way(session))
             break;
+        session->c2c = C2C_NONE;
         shard->metrics.messages_in++;
         backbone_lane_drop(session, &session->in);
     }
@@ -347,14 +362,20 @@ static bool on_end(struct conn *conn)
 
 // ---- messages out ----
 
+// Only this room sends to its addresses, and only whole C2C; anything else is not for its clients.
+bool backbone_is_for(const struct backbone_session *session, struct bytes plain)
+{
+    return plain.len >= BACKBONE_C2C_HEAD_BYTES && plain.len <= BACKBONE_PLAIN_MAX && plain.ptr[0] == BACKBONE_C2C &&
+           memcmp(plain.ptr + 1, session->id, BACKBONE_ID_BYTES) == 0;
+}
+
 static void on_data(struct conn *conn, const struct key *sender, struct bytes payload)
 {
     struct backbone_session *session = conn->state.backbone;
     (void)sender;
-    // Only this room sends to its addresses, and only whole C2C; anything else is not for its clients.
-    bool ours = payload.len >= BACKBONE_C2C_HEAD_BYTES && payload.len <= BACKBONE_PLAIN_MAX && payload.ptr[0] == BACKBONE_C2C &&
-                memcmp(payload.ptr + 1, session->id, BACKBONE_ID_BYTES) == 0;
-    if (!ours) {
+    if (mailbox_hold(conn, payload))
+        return;
+    if (!backbone_is_for(session, payload)) {
         conn->shard->metrics.datagrams_foreign++;
         conn->data_queued += router_queue_bytes(payload.len);
         conn_mark_dirty(conn);
@@ -366,23 +387,34 @@ static void on_data(struct conn *conn, const struct key *sender, struct bytes pa
         backbone_pump(session);
 }
 
+void backbone_tell_undelivered(struct backbone_session *session, uint32_t place, enum backbone_why why)
+{
+    uint8_t payload[1 + BACKBONE_ID_BYTES + 4];
+    session->backbone->shard->metrics.datagrams_undelivered += why != BACKBONE_KEPT;
+    if (!session->knows_ours)
+        return;
+    payload[0] = (uint8_t)why;
+    memcpy(payload + 1, session->sent[place].id, BACKBONE_ID_BYTES);
+    backbone_put_u32(payload + 1 + BACKBONE_ID_BYTES, session->sent[place].number);
+    send_c2s(session, BACKBONE_UNDELIVERED, bytes_of(payload, sizeof(payload)));
+}
+
 static void on_report(struct conn *conn, uint32_t token, enum router_report what)
 {
     struct backbone_session *session = conn->state.backbone;
-    uint8_t payload[1 + BACKBONE_ID_BYTES + 4];
     CHECK(token < ROUTER_DATAGRAMS_MAX && (session->datagrams >> token & 1) == 1);
     session->datagrams &= ~(1ull << token);
     if (session->stops && session->datagrams == 0)
         conn_resume(conn);
-    if (what == ROUTER_TAKEN)
+    bool keeps = session->c2c == C2C_GIVEN;
+    if (what == ROUTER_ABSENT && keeps) {
+        backbone_kept_absent(session);
         return;
-    conn->shard->metrics.datagrams_undelivered++;
-    if (!session->knows_ours)
-        return;
-    payload[0] = what == ROUTER_ABSENT ? BACKBONE_ABSENT : BACKBONE_CONGESTED;
-    memcpy(payload + 1, session->sent[token].id, BACKBONE_ID_BYTES);
-    backbone_put_u32(payload + 1 + BACKBONE_ID_BYTES, session->sent[token].number);
-    send_c2s(session, BACKBONE_UNDELIVERED, bytes_of(payload, sizeof(payload)));
+    }
+    if (what != ROUTER_TAKEN)
+        backbone_tell_undelivered(session, token, what == ROUTER_ABSENT ? BACKBONE_ABSENT : BACKBONE_CONGESTED);
+    if (keeps && session->stage == STAGE_ENTERED)
+        backbone_settle_c2c(session);
 }
 
 void backbone_question_answered(struct backbone_session *session)
@@ -412,18 +444,26 @@ void backbone_question_answered(struct backbone_session *session)
     backbone_session_settle(session);
 }
 
+static bool is_answer(const struct backbone_work *work)
+{
+    return !work->is_data && work->kept_number == 0;
+}
+
 static void send_frame(struct backbone_session *session, const struct backbone_work *work)
 {
     struct conn *conn = session->conn;
-    if (session->stage != STAGE_OVER && !work->is_data)
+    if (session->stage != STAGE_OVER && is_answer(work))
         session->answer_bytes = work->output->end + (conn->out.bytes == 0 ? 0 : session->answer_bytes);
     struct bytes frame = bytes_of(work->output->data, work->output->end);
-    if (session->stage != STAGE_OVER && work->is_broken)
+    if (session->stage == STAGE_OVER) {
+        if (session->farewell && !work->is_broken && conn->generation == session->handle.generation && conn->phase == CONN_CLOSING)
+            (void)conn_write(conn, frame);
+        return;
+    }
+    if (work->is_broken)
         conn_close(conn, ERROR_INTERNAL);
-    else if (session->stage != STAGE_OVER)
-        (void)conn_send_raw(conn, frame, work->is_data ? router_queue_bytes(work->input->end) : 0);
-    else if (session->farewell && !work->is_broken && conn->generation == session->handle.generation && conn->phase == CONN_CLOSING)
-        (void)conn_write(conn, frame);
+    else if (conn_send_raw(conn, frame, work->is_data ? router_queue_bytes(work->input->end) : 0) && work->kept_number != 0)
+        mailbox_written(conn, work->kept_number, work->input->end);
 }
 
 void backbone_out_ready(struct backbone_session *session)
@@ -432,7 +472,7 @@ void backbone_out_ready(struct backbone_session *session)
     struct backbone_work *work;
     session->pins++;
     while ((work = backbone_lane_ready(&session->out)) != NULL) {
-        session->answers -= !work->is_data;
+        session->answers -= is_answer(work);
         send_frame(session, work);
         backbone_lane_drop(session, &session->out);
     }
@@ -448,6 +488,12 @@ void backbone_out_ready(struct backbone_session *session)
 }
 
 // ---- time and the end ----
+
+static void wait_until(struct conn *conn, uint64_t deadline_ns)
+{
+    conn->deadline_ns = deadline_ns;
+    mailbox_on_deadline(conn); // which looks more often while something is on its way
+}
 
 static void on_deadline(struct conn *conn)
 {
@@ -469,7 +515,7 @@ static void on_deadline(struct conn *conn)
     else if (now_ns >= silent_ns)
         conn_close(conn, ERROR_HEARTBEAT_TIMEOUT);
     else
-        conn->deadline_ns = silent_ns < frame_ns ? silent_ns : frame_ns;
+        wait_until(conn, silent_ns < frame_ns ? silent_ns : frame_ns);
 }
 
 static void say_goodbye(struct conn *conn, struct backbone_session *session)
@@ -488,6 +534,9 @@ static void say_goodbye(struct conn *conn, struct backbone_session *session)
 static void on_close(struct conn *conn)
 {
     struct backbone_session *session = conn->state.backbone;
+    static const struct queue_memo no_memo;
+    if (session != NULL && session->stage == STAGE_ENTERED && session->backbone->shared->keep_s > 0)
+        mailbox_leave(conn, &no_memo);
     conn->state.backbone = NULL;
     if (session == NULL)
         return;
@@ -514,5 +563,6 @@ const struct room backbone_room = {
     .on_report = on_report,
     .on_deadline = on_deadline,
     .on_end = on_end,
+    .mailbox = &backbone_mailbox,
     .on_close = on_close,
 };

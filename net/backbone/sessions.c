@@ -57,6 +57,7 @@ static void free_session(struct backbone_session *session)
     for (size_t i = 0; i < BACKBONE_WORKERS_MAX; i++)
         rsa_key_destroy(session->peer.keys[i]);
     free(session->question);
+    mailbox_fini(backbone->shard, &session->mailbox);
     if (session->prev != NULL)
         session->prev->next = session->next;
     else
@@ -129,7 +130,7 @@ void backbone_session_over(struct backbone_session *session)
     if (session->stage == STAGE_ENTERED)
         leave_table(session);
     session->stage = STAGE_OVER;
-    session->login_due = session->check_due = false;
+    session->login_due = session->check_due = session->known_due = false;
     session->in.giving = NULL;
     if (!session->farewell)
         session->out.giving = NULL;
@@ -153,6 +154,8 @@ static void on_answer(struct backbone *backbone, const struct post_record *recor
         backbone_login_answered(session, &task, result);
     } else if (task.kind == CRYPTO_CHECK) {
         backbone_check_answered(session, task.is_sound);
+    } else if (task.kind == CRYPTO_KNOWN) {
+        backbone_known_answered(session, &task, result);
     } else {
         backbone_lane_back(session, &task, result);
         backbone_pump(session);

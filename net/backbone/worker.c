@@ -24,6 +24,15 @@ struct worker {
 
 // ---- what is asked ----
 
+static bool find(struct worker *worker, const uint8_t id[BACKBONE_ID_BYTES], struct identity *ret_identity)
+{
+    enum store_result found = identities_find(worker->identities, id, ret_identity);
+    struct log_value buffer;
+    if (found == STORE_FAILED)
+        LOG(ERROR, "BACKBONE_DATABASE", "reason=%s", log_value(identities_error(worker->identities), &buffer));
+    return found == STORE_OK;
+}
+
 static bool check_login(struct worker *worker, struct bytes challenge, struct bytes response, struct identity *ret_identity)
 {
     uint8_t plain[BACKBONE_LOGIN_BLOCKS_MAX * RSA_CHUNK_BYTES];
@@ -31,11 +40,7 @@ static bool check_login(struct worker *worker, struct bytes challenge, struct by
     CHECK(response.len <= BACKBONE_LOGIN_BLOCKS_MAX * RSA_BLOCK_BYTES);
     if (!rsa_decrypt(worker->server_key, response, plain, &len) || len != BACKBONE_RESPONSE_BYTES)
         return false;
-    enum store_result found = identities_find(worker->identities, plain, ret_identity);
-    struct log_value buffer;
-    if (found == STORE_FAILED)
-        LOG(ERROR, "BACKBONE_DATABASE", "reason=%s", log_value(identities_error(worker->identities), &buffer));
-    if (found != STORE_OK)
+    if (!find(worker, plain, ret_identity))
         return false;
     struct rsa_key *client = rsa_key_read_der(bytes_of(ret_identity->key, ret_identity->key_len));
     bool proved = client != NULL && rsa_verify(client, challenge, bytes_of(plain + BACKBONE_ID_BYTES, RSA_SIGNATURE_BYTES));
@@ -79,6 +84,11 @@ static void on_task(struct worker *worker, const struct post_record *record)
         break;
     case CRYPTO_CHECK:
         task.is_sound = check_same(worker, task.id, body);
+        break;
+    case CRYPTO_KNOWN:
+        task.is_sound = find(worker, task.id, &identity);
+        if (task.is_sound)
+            result = bytes_of(identity.key, identity.key_len);
         break;
     case CRYPTO_DECRYPT:
         task.is_sound = rsa_decrypt(worker->server_key, body, worker->result, &len);

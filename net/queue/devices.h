@@ -18,7 +18,7 @@ struct device {
     bool fetches; // on the fetch list
     uint32_t fetch_next;
     uint64_t fetch_after;
-    struct handle fetch_holder; // who fetches: the holder once it is served
+    struct handle fetch_holder; // who fetches: the holder once it is served. None: it has left
 };
 
 struct devices {

@@ -82,8 +82,11 @@ void mailbox_on_deadline(struct conn *conn)
 void mailbox_written(struct conn *conn, uint64_t number, size_t text_bytes)
 {
     struct mailbox *mailbox = of(conn);
-    CHECK(number > mailbox->taken_number && number <= mailbox->given_number && mailbox->writing_bytes >= text_bytes);
+    CHECK(mailbox->writing_bytes >= text_bytes);
     mailbox->writing_bytes -= text_bytes;
+    if (number == 0)
+        return;
+    CHECK(number > mailbox->taken_number && number <= mailbox->given_number);
     mailbox->taken_number = number;
     mailbox->taken_offset = conn->written_bytes + conn_unsent(conn);
     poll_later(conn);
@@ -127,16 +130,6 @@ static void on_batch(struct conn *conn, const struct queue_batch *batch, struct 
         mailbox_release(conn);
     if (conn->phase == CONN_OPEN)
         poll_later(conn);
-}
-
-static void on_look(struct conn *conn)
-{
-    struct mailbox *mailbox = of(conn);
-    mailbox->draining = true;
-    if (mailbox->fetching || mailbox->fetch_due)
-        mailbox->fetch_again = true;
-    else
-        mailbox_fetch(conn);
 }
 
 void mailbox_leave(struct conn *conn, const struct queue_memo *memo)
@@ -199,7 +192,7 @@ bool mailbox_keep(struct conn *conn, const struct key *recipient, const struct k
     return true;
 }
 
-// ---- records of the queue node ----
+// ---- records ----
 
 static struct conn *conn_of(struct shard *shard, uint32_t slot, uint32_t generation)
 {
@@ -207,26 +200,46 @@ static struct conn *conn_of(struct shard *shard, uint32_t slot, uint32_t generat
     return conn->generation == generation && conn->phase == CONN_OPEN && conn->entered && !conn->leaving ? conn : NULL;
 }
 
+static void on_look(struct shard *shard, const struct queue_look *look)
+{
+    struct conn *conn = conn_of(shard, look->slot, look->generation);
+    struct mailbox *mailbox = conn != NULL ? of(conn) : NULL;
+    if (mailbox != NULL)
+        mailbox->draining = true;
+    if (mailbox != NULL && (mailbox->fetching || mailbox->fetch_due))
+        mailbox->fetch_again = true;
+    else if (mailbox != NULL)
+        mailbox_fetch(conn);
+    post_write(shard->shared->post, shard->index, (uint16_t)look->sender_shard, RECORD_QUEUE_STORED,
+               bytes_of(&look->stored, sizeof(look->stored)), bytes_of(NULL, 0));
+}
+
+static void on_stored(struct shard *shard, const struct queue_stored *stored)
+{
+    CHECK(shard->storing_bytes >= stored->text_bytes);
+    shard->storing_bytes -= stored->text_bytes;
+    shard->metrics.messages_kept += stored->verdict == QUEUE_KEPT;
+    shard->metrics.messages_not_kept += stored->verdict != QUEUE_KEPT;
+    struct conn *conn = conn_of(shard, stored->slot, stored->generation);
+    if (conn != NULL)
+        conn->room->mailbox->on_stored(conn, (enum queue_verdict)stored->verdict);
+}
+
 void mailbox_record(struct shard *shard, const struct post_record *record)
 {
-    struct bytes body = record->body;
-    const struct queue_look *look = (const struct queue_look *)(const void *)body.ptr; // slot and generation stand first in all
-    CHECK(body.len >= sizeof(*look) && record->from == shard->shared->queue_node);
-    if (record->kind == RECORD_QUEUE_STORED) {
-        const struct queue_stored *stored = (const struct queue_stored *)(const void *)body.ptr;
-        CHECK(body.len == sizeof(*stored) && shard->storing_bytes >= stored->text_bytes);
-        shard->storing_bytes -= stored->text_bytes;
+    const void *body = record->body.ptr;
+    size_t len = record->body.len;
+    if (record->kind == RECORD_QUEUE_LOOK) {
+        CHECK(len == sizeof(struct queue_look));
+        on_look(shard, body);
+    } else if (record->kind == RECORD_QUEUE_STORED) {
+        CHECK(len == sizeof(struct queue_stored));
+        on_stored(shard, body);
+    } else {
+        const struct queue_batch *batch = body;
+        CHECK(len >= sizeof(*batch));
+        struct conn *conn = conn_of(shard, batch->slot, batch->generation);
+        if (conn != NULL) // else what was kept for it stays
+            on_batch(conn, batch, bytes_of(record->body.ptr + sizeof(*batch), len - sizeof(*batch)));
     }
-    struct conn *conn = conn_of(shard, look->slot, look->generation);
-    if (conn == NULL)
-        return; // what was kept for it stays
-    if (record->kind == RECORD_QUEUE_LOOK)
-        on_look(conn);
-    else if (record->kind == RECORD_QUEUE_STORED)
-        conn->room->mailbox->on_stored(conn, (enum queue_verdict)((const struct queue_stored *)(const void *)body.ptr)->verdict);
-    else
-        on_batch(conn, (const struct queue_batch *)(const void *)body.ptr,
-                 bytes_of(body.ptr + sizeof(struct queue_batch), body.len - sizeof(struct queue_batch)));
 }
-_Static_assert(offsetof(struct queue_batch, generation) == offsetof(struct queue_look, generation), "read as one");
-_Static_assert(offsetof(struct queue_stored, generation) == offsetof(struct queue_look, generation), "read as one");

@@ -38,7 +38,8 @@ void mailbox_fetch(struct conn *conn);                             // the router
 // True: `text` is held and comes by room->on_data later (or the connection was closed).
 bool mailbox_hold(struct conn *conn, struct bytes text);
 void mailbox_release(struct conn *conn);                                     // gives what is held to room->on_data
-void mailbox_written(struct conn *conn, uint64_t number, size_t text_bytes); // the room has put it into the output
+void mailbox_written(struct conn *conn, uint64_t number, size_t text_bytes); // the room has put it into the output. 0: it is not
+                                                                             // for this peer, and is left to expire
 void mailbox_look(struct conn *conn);                                        // has the peer's kernel taken it?
 void mailbox_on_deadline(struct conn *conn); // the room's deadline, which is set here earlier if need be, has passed
 void mailbox_leave(struct conn *conn, const struct queue_memo *memo); // the key is given up; the queue node keeps `memo`

@@ -14,6 +14,8 @@
 #define TTL_S_MAX (100ull * 366 * 86400)
 #define IDLE_DEVICES_MAX 65536
 
+static const struct handle nobody;
+
 static void answer(struct queue *queue, uint16_t shard, uint16_t kind, const void *record, size_t len)
 {
     post_write(queue->post, queue->config.node, shard, kind, bytes_of(record, len), bytes_of(NULL, 0));
@@ -119,11 +121,17 @@ static bool has_room(const struct queue *queue, const struct queue_store *store,
     return bytes <= limits->bytes_max && queue->kept_bytes + bytes <= limits->total_max;
 }
 
-static void answer_store(struct queue *queue, const struct waiting_store *waiting, enum queue_verdict verdict)
+static void answer_store(struct queue *queue, const struct waiting_store *waiting, enum queue_verdict verdict, struct handle holder)
 {
     const struct queue_stored stored = {
         .slot = waiting->sender.slot, .generation = waiting->sender.generation, .verdict = verdict, .text_bytes = waiting->text_bytes};
-    answer(queue, waiting->sender.shard, RECORD_QUEUE_STORED, &stored, sizeof(stored));
+    if (handle_is_none(holder)) {
+        answer(queue, waiting->sender.shard, RECORD_QUEUE_STORED, &stored, sizeof(stored));
+        return;
+    }
+    const struct queue_look look = {
+        .slot = holder.slot, .generation = holder.generation, .sender_shard = waiting->sender.shard, .stored = stored};
+    answer(queue, holder.shard, RECORD_QUEUE_LOOK, &look, sizeof(look));
 }
 
 static void commit(struct queue *queue)
@@ -140,13 +148,8 @@ static void commit(struct queue *queue)
         const struct waiting_store *waiting = &queue->waiting[i];
         queue->counts.kept += result == STORE_OK;
         queue->counts.failed += result != STORE_OK;
-        // First the recipient that came meanwhile: what this sender says next must find it waiting.
-        const struct handle holder = result == STORE_OK ? devices_at(&queue->devices, waiting->recipient)->holder : (struct handle){0};
-        if (!handle_is_none(holder)) {
-            const struct queue_look look = {.slot = holder.slot, .generation = holder.generation};
-            answer(queue, holder.shard, RECORD_QUEUE_LOOK, &look, sizeof(look));
-        }
-        answer_store(queue, waiting, result == STORE_OK ? QUEUE_KEPT : QUEUE_FAILED);
+        const struct handle holder = result == STORE_OK ? devices_at(&queue->devices, waiting->recipient)->holder : nobody;
+        answer_store(queue, waiting, result == STORE_OK ? QUEUE_KEPT : QUEUE_FAILED, holder);
     }
     queue->waiting_count = 0;
     queue->is_open = false;
@@ -161,7 +164,7 @@ static void on_store(struct queue *queue, const struct post_record *record)
                                     .text_bytes = text.len};
     if (!has_room(queue, store, text.len)) {
         queue->counts.refused++;
-        answer_store(queue, &waiting, QUEUE_FULL);
+        answer_store(queue, &waiting, QUEUE_FULL, nobody);
         return;
     }
     uint64_t ttl_s = store->ttl_s < TTL_S_MAX ? store->ttl_s : TTL_S_MAX;
@@ -176,7 +179,7 @@ static void on_store(struct queue *queue, const struct post_record *record)
     if (result != STORE_OK) { // the others of this turn may still be committed, or fail there
         queue_note(queue, result);
         queue->counts.failed++;
-        answer_store(queue, &waiting, QUEUE_FAILED);
+        answer_store(queue, &waiting, QUEUE_FAILED, nobody);
         return;
     }
     count_in(queue, &store->recipient, &store->sender, text.len);
@@ -268,7 +271,8 @@ static void serve_fetches(struct queue *queue, uint64_t now_ns)
     while (queue->fetch_first != SLAB_NONE) {
         uint32_t index = queue->fetch_first;
         struct device *device = devices_at(&queue->devices, index);
-        if (post_is_full(queue->post, queue->config.node, device->fetch_holder.shard)) {
+        bool awaited = !handle_is_none(device->fetch_holder);
+        if (awaited && post_is_full(queue->post, queue->config.node, device->fetch_holder.shard)) {
             timer_set(node_timers(queue->node), &queue->retry_timer, now_ns + 1);
             return;
         }
@@ -276,7 +280,8 @@ static void serve_fetches(struct queue *queue, uint64_t now_ns)
         if (queue->fetch_first == SLAB_NONE)
             queue->fetch_last = SLAB_NONE;
         device->fetches = false;
-        serve(queue, device);
+        if (awaited)
+            serve(queue, device);
         devices_settle(&queue->devices, index);
     }
 }
@@ -319,10 +324,12 @@ static void on_left(struct queue *queue, const struct post_record *record)
         return;
     struct device *device = devices_at(&queue->devices, index);
     struct handle handle = {.shard = record->from, .slot = left->slot, .generation = left->generation};
-    if (!handle_equal(device->holder, handle))
+    if (device->fetches && handle_equal(device->fetch_holder, handle))
+        device->fetch_holder = nobody; // there is nobody to answer any more
+    else if (!handle_equal(device->holder, handle))
         return; // somebody else has fetched since
     device->memo = left->memo;
-    device->holder = (struct handle){.generation = 0};
+    device->holder = nobody;
     devices_settle(&queue->devices, index);
 }
 

@@ -96,18 +96,23 @@ static void on_batch(struct world *world, struct bytes body)
     say(world, "%s ", batch.more ? "more" : "");
 }
 
+static void say_stored(struct world *world, const struct queue_stored *stored)
+{
+    const char *verdict = stored->verdict == QUEUE_KEPT ? "kept" : stored->verdict == QUEUE_FULL ? "full" : "failed";
+    say(world, "%s%u ", verdict, stored->slot);
+}
+
 static void on_record(void *owner, const struct post_record *record)
 {
     struct world *world = owner;
-    uint32_t slot;
-    memcpy(&slot, record->body.ptr, sizeof(slot));
     if (record->kind == RECORD_QUEUE_BATCH) {
         on_batch(world, record->body);
     } else if (record->kind == RECORD_QUEUE_STORED) {
-        const struct queue_stored *stored = (const struct queue_stored *)(const void *)record->body.ptr;
-        say(world, "%s%u ", stored->verdict == QUEUE_KEPT ? "kept" : stored->verdict == QUEUE_FULL ? "full" : "failed", slot);
+        say_stored(world, (const struct queue_stored *)(const void *)record->body.ptr);
     } else if (record->kind == RECORD_QUEUE_LOOK) {
-        say(world, "look%u ", slot);
+        const struct queue_look *look = (const struct queue_look *)(const void *)record->body.ptr;
+        say(world, "look%u:%u", look->slot, look->sender_shard);
+        say_stored(world, &look->stored);
     } else {
         const struct queue_total *total = (const struct queue_total *)(const void *)record->body.ptr;
         CHECK(record->kind == RECORD_QUEUE_TOTAL);
@@ -170,7 +175,7 @@ static void test_keep_and_give(void)
     expect(&world, "batch9:a,b, ");
     uint64_t upto = world.last_number;
     store(&world, 1, 8, 1, 3, 300, "c"); // it is there meanwhile
-    expect(&world, "look9 kept8 ");
+    expect(&world, "look9:1kept8 ");
     fetch(&world, 0, 9, 1, upto);
     expect(&world, "batch9:c, ");
     taken(&world, 1, upto);
@@ -199,7 +204,7 @@ static void test_restart(void)
     fetch(&world, 0, 9, 1, 0);
     expect(&world, "batch9:a, ");
     store(&world, 0, 7, 1, 2, 300, "c");
-    expect(&world, "look9 kept7 ");
+    expect(&world, "look9:0kept7 ");
     fetch(&world, 0, 9, 1, world.last_number);
     expect(&world, "batch9:c, ");
     world_fini(&world);
@@ -251,7 +256,7 @@ static void test_limits(void)
     expect(&world, "batch9:12345,12345, ");
     taken(&world, 1, world.last_number);
     store(&world, 0, 4, 1, 21, 300, "again");
-    expect(&world, "look9 kept4 ");
+    expect(&world, "look9:0kept4 ");
     world_fini(&world);
 }
 
@@ -289,6 +294,25 @@ static void test_batches(void)
     expect(&world, "batch9:xxxxxxxx,more ");
     fetch(&world, 0, 9, 1, world.last_number + 1);
     expect(&world, "batch9:xxxxxxxx, ");
+    world_fini(&world);
+}
+
+// A session that is gone before its fetch is answered: nobody is answered, and the device may be forgotten.
+static void test_gone_before_the_answer(void)
+{
+    struct world world;
+    world_init(&world);
+    fetch(&world, 0, 9, 1, 0);
+    left(&world, 0, 9, 1, 7);
+    expect(&world, "");
+    CHECK(world.queue->devices.slab.count == 1 && world.queue->devices.idle_count == 1);
+    store(&world, 1, 8, 1, 3, 300, "a");
+    expect(&world, "kept8 ");
+    fetch(&world, 0, 9, 1, 0); // gone, and another comes
+    left(&world, 0, 9, 1, 7);
+    fetch(&world, 1, 4, 1, 0);
+    expect(&world, "batch4:a, ");
+    CHECK(world.memo.words[1] == 7);
     world_fini(&world);
 }
 
@@ -373,6 +397,7 @@ int main(void)
     test_failure();
     test_batches();
     test_memos();
+    test_gone_before_the_answer();
     test_month();
     return 0;
 }

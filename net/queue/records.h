@@ -40,16 +40,19 @@ enum queue_verdict {
     QUEUE_FAILED, // the database failed
 };
 
-// RECORD_QUEUE_STORED, queue -> shard.
+// RECORD_QUEUE_STORED, queue -> shard, or by way of the recipient's shard.
 struct queue_stored {
     uint32_t slot, generation;
     uint32_t verdict;    // enum queue_verdict
     uint64_t text_bytes; // as asked
 };
 
-// RECORD_QUEUE_LOOK, queue -> shard: something was kept for this session's key after it had fetched.
+// RECORD_QUEUE_LOOK, queue -> shard: something was kept for this session's key after it had fetched. The shard passes the answer on to the
+// sender's: what the sender says next must find the recipient waiting, and there is no order between rings.
 struct queue_look {
     uint32_t slot, generation;
+    uint32_t sender_shard;
+    struct queue_stored stored;
 };
 
 // RECORD_QUEUE_TAKEN, shard -> queue: the client's TCP has everything up to `number`.

@@ -54,8 +54,12 @@ class Closed(Exception):
 class Client:
     """One connection. Its methods name what goes over the wire."""
 
-    def __init__(self, port, key, identity, address="127.0.0.1"):
-        self.socket = socket.create_connection((address, port), timeout=DEADLINE_S)
+    def __init__(self, port, key, identity, address="127.0.0.1", receive_buffer=None):
+        self.socket = socket.socket()
+        self.socket.settimeout(DEADLINE_S)
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect((address, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.key = key
         self.id = identity
@@ -65,6 +69,11 @@ class Client:
         self.wire = self  # as harness closes it
 
     def close(self):
+        self.socket.close()
+
+    def reset(self):
+        """Gone without a word, as a client whose machine fails."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def read(self, count):

@@ -41,8 +41,8 @@ class BackboneTest(RelayTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         return identity
 
-    def stranger(self, key=None, identity=None):
-        client = Client(self.port, key or self.keys[0], identity or backbone.new_id())
+    def stranger(self, key=None, identity=None, **options):
+        client = Client(self.port, key or self.keys[0], identity or backbone.new_id(), **options)
         self.addCleanup(client.close)
         return client
 
