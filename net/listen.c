@@ -20,7 +20,12 @@
 
 void listen_name(const struct listen_config *config, char *ret_name, size_t name_max)
 {
-    const char *ways = config->proxy && config->tls ? "proxy+tls:" : config->tls ? "tls:" : config->proxy ? "proxy:" : "";
+    char ways[sizeof("proxy+tls+backbone:")];
+    int len = snprintf(ways, sizeof(ways), "%s%s%s", config->proxy ? "proxy+" : "", config->tls ? "tls+" : "",
+                       config->scheme == LISTEN_BACKBONE ? "backbone+" : "");
+    CHECK(len >= 0 && (size_t)len < sizeof(ways) && name_max >= LISTEN_NAME_MAX);
+    if (len > 0)
+        ways[len - 1] = ':';
     if (config->family == LISTEN_UNIX)
         snprintf(ret_name, name_max, "%sunix:%s", ways, config->address);
     else
@@ -91,7 +96,7 @@ static int open_one(const struct listen_config *config, const struct sockaddr_st
 
 int listen_open(const struct listen_config *config, size_t count, int *ret_fds, char *error_text, size_t error_max)
 {
-    char name[CONFIG_ADDRESS_MAX + 16];
+    char name[LISTEN_NAME_MAX];
     struct sockaddr_storage address;
     listen_name(config, name, sizeof(name));
     socklen_t bytes = fill_address(config, &address);

@@ -7,5 +7,6 @@
 // On failure -1 and a sentence for the operator ("cannot listen on ...: ...").
 int listen_open(const struct listen_config *config, size_t count, int *ret_fds, char *error_text, size_t error_max);
 
-// "127.0.0.1:9001", "tls:[::1]:9001", "proxy+tls:unix:/path".
+#define LISTEN_NAME_MAX (CONFIG_ADDRESS_MAX + 32)
+// "127.0.0.1:9001", "tls:[::1]:9001", "proxy+tls+backbone:unix:/path". name_max: LISTEN_NAME_MAX.
 void listen_name(const struct listen_config *config, char *ret_name, size_t name_max);

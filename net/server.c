@@ -481,7 +481,7 @@ static void print_plan(const struct server *server)
             printf("  shard %u: not pinned, %zu MiB of buffers\n", (unsigned)i, limits->pool_bytes_max >> 20);
     }
     for (uint32_t l = 0; l < config->listener_count; l++) {
-        char name[CONFIG_ADDRESS_MAX + 16];
+        char name[LISTEN_NAME_MAX];
         listen_name(&config->listeners[l], name, sizeof(name));
         printf("  listening on %s (every shard)\n", name);
     }

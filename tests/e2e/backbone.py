@@ -1,6 +1,7 @@
 """An independent Backbone client (protocols/backbone.md), with the cryptography package: nothing of it shares code with the relay."""
 import json
 import socket
+import ssl
 import struct
 import time
 import uuid
@@ -54,13 +55,16 @@ class Closed(Exception):
 class Client:
     """One connection. Its methods name what goes over the wire."""
 
-    def __init__(self, port, key, identity, address="127.0.0.1", receive_buffer=None):
+    def __init__(self, port, key, identity, address="127.0.0.1", receive_buffer=None, tls=None, before_tls=b""):
         self.socket = socket.socket()
         self.socket.settimeout(DEADLINE_S)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.connect((address, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(before_tls)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self.key = key
         self.id = identity
         self.server = None
@@ -83,7 +87,7 @@ class Client:
                 piece = self.socket.recv(count - len(data))
             except socket.timeout as error:
                 raise Timeout(f"{len(data)} of {count} bytes") from error
-            except ConnectionResetError as error:
+            except (ConnectionResetError, ssl.SSLError) as error:
                 raise Closed("reset") from error
             if not piece:
                 raise Closed(data)

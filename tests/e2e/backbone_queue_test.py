@@ -5,13 +5,14 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import threading
 import uuid
 
 import backbone
 from backbone import c2c, c2s
 from backbone_test import BackboneTest
-from harness import COMPLAINTS, Server, free_port, pause, wait_for
+from harness import BIN, COMPLAINTS, Server, free_port, pause, wait_for
 
 ABSENT, CONGESTED, KEPT, FULL, NOT_KEPT = range(1, 6)
 
@@ -48,6 +49,13 @@ class KeepingTest(BackboneTest):
         client.say(c2s(backbone.STOP))
         client.read_stop()
         client.close()
+
+    def try_login(self, key, identity):
+        """Refused while the relay has not noticed the end of the session before."""
+        client = self.stranger(key, identity).read_challenge()
+        client.say(client.response())
+        kind, payload = client.read_c2s()
+        return client if kind == backbone.CONFIG else self.assertEqual((kind, payload), (backbone.STOP, b"already connected"))
 
 
 class QueueTest(KeepingTest):
@@ -140,13 +148,6 @@ class QueueTest(KeepingTest):
             self.assertEqual(receiver.read_c2c(), payload)
         self.quiet(receiver)
 
-    def try_login(self, key, identity):
-        """Refused while the relay has not noticed the end of the session before."""
-        client = self.stranger(key, identity).read_challenge()
-        client.say(client.response())
-        kind, payload = client.read_c2s()
-        return client if kind == backbone.CONFIG else self.assertEqual((kind, payload), (backbone.STOP, b"already connected"))
-
     def test_query_between(self):
         """Queries still say who is away, and are answered in their turn."""
         (_, identity), sender = self.enrolled(), self.client()
@@ -193,6 +194,23 @@ class QueueTest(KeepingTest):
             pass
         a.say(c2c(b.id, b"unhurt"))
         self.assertEqual(b.read_c2c(), b"unhurt")
+
+
+    def test_program(self):
+        """relayclient says that a message is kept, which is no failure, and receives it."""
+        (key, identity), (own_key, own) = self.enrolled(), self.enrolled()
+
+        def run(who, private, *arguments, text=None):
+            path = os.path.join(self.server.directory, f"{who}.pem")
+            with open(path, "wb") as file:
+                file.write(backbone.private_pem(private))
+            argv = [os.path.join(BIN, "relayclient"), "backbone", arguments[0], "--id", str(who), "--key", path, *arguments[1:]]
+            return subprocess.run(argv, input=text, capture_output=True, timeout=60, check=False)
+
+        done = run(own, own_key, "send", f"127.0.0.1:{self.port}", str(identity), text=b"for later")
+        self.assertEqual((done.returncode, b"message 1 is kept by the server" in done.stderr), (0, True), done.stderr)
+        done = run(identity, key, "receive", "--count", "1", f"127.0.0.1:{self.port}")
+        self.assertEqual((done.returncode, done.stdout), (0, b"for later"), done.stderr)
 
 
 class ExpiryTest(KeepingTest):

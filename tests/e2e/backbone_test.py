@@ -25,7 +25,11 @@ class BackboneTest(RelayTest):
         cls.port = free_port()
         cls.OPTIONS = ("--listen", f"backbone:127.0.0.1:{cls.port}", "--backbone-challenge-bytes", "1000", *cls.EXTRA)
         cls.keys = [backbone.new_key() for _ in range(3)]
-        super().setUpClass()
+        cls.start()
+
+    @classmethod
+    def start(cls):
+        RelayTest.setUpClass.__func__(cls)
 
     def setUp(self):
         super().setUp()
@@ -66,6 +70,10 @@ class LoginTest(BackboneTest):
             self.assertEqual(a.read_c2c(), b"answer")
         a.say(c2c(a.id, b"note to self"))
         self.assertEqual(a.read_c2c(), b"note to self")
+
+    def test_plan(self):
+        """The start's plan says what each listener is."""
+        self.assertIn(f"listening on backbone:127.0.0.1:{self.port} (every shard)", self.server.stderr())
 
     def test_challenge(self):
         """One write of 1430 bytes: fits a segment; PKCS#1 text of 426 bytes; never the same twice."""
