@@ -15,8 +15,9 @@
 //     3 CLIENT QUERY  1 to 64 ids: are they connected?
 //     4 SERVER QUERY  none
 //     5 CLIENT STATUS answer to 3: for each id, in order: 16 bytes id | u8 1 connected, 0 not
-//     6 SERVER STATE  JSON {"state": "running"|"stopping", "clients": n, "version": text, "uptime": s}: answer to 4, and unasked when
-//     stopping f STOP          UTF-8 reason, may be absent
+//     6 SERVER STATE  JSON {"state": "running"|"stopping", "clients": n, "version": text, "uptime": s}:
+//                     answer to 4, and unasked when the relay stops
+//     f STOP          UTF-8 reason, may be absent
 #pragma once
 #include "shards/base/bytes.h"
 

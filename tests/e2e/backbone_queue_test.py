@@ -26,6 +26,10 @@ class KeepingTest(BackboneTest):
         self.taken += 1
         return key, self.enrol(key)
 
+    def sender(self):
+        """A client that has shown that it wants to be told what became of its messages."""
+        return self.client().ask()
+
     def told(self, sender, *whys):
         """The sender is told these reasons, one for each message. The last answer is returned."""
         seen = []
@@ -61,7 +65,7 @@ class KeepingTest(BackboneTest):
 class QueueTest(KeepingTest):
     def test_kept_and_given_in_order(self):
         """Kept for who is known and away, said so to the sender, given right after CONFIG and before anything newer, once."""
-        (key, identity), sender = self.enrolled(), self.client()
+        (key, identity), sender = self.enrolled(), self.sender()
         sizes = [1, 0, 190, 5000, 48433, 3, 1000] * 3
         expected = [os.urandom(size) for size in sizes]
         for payload in expected:
@@ -78,7 +82,7 @@ class QueueTest(KeepingTest):
 
     def test_unknown(self):
         """Ids that nobody has enrolled, or that were deleted: undelivered, as without a queue. Answers come in order."""
-        (_, known), (_, gone), sender = self.enrolled(), self.enrolled(), self.client()
+        (_, known), (_, gone), sender = self.enrolled(), self.enrolled(), self.sender()
         self.assertEqual(self.server.command("backbone", "deluser", str(gone)).returncode, 0)
         for identity in (known, uuid.uuid4(), gone, known):
             sender.say(c2c(identity, b"x"))
@@ -86,7 +90,7 @@ class QueueTest(KeepingTest):
 
     def test_next_owner(self):
         """What was kept for an id is for the key that it had: who is enrolled later under the same id gets nothing of it."""
-        (_, identity), sender = self.enrolled(), self.client()
+        (_, identity), sender = self.enrolled(), self.sender()
         sender.say(c2c(identity, b"for the old key"))
         self.told(sender, KEPT)
         self.assertEqual(self.server.command("backbone", "deluser", str(identity)).returncode, 0)
@@ -100,7 +104,7 @@ class QueueTest(KeepingTest):
     def test_pipelined_around_a_login(self):
         """A sender that does not wait while the recipient comes: all arrives, in order; the answers tell which was kept."""
         for _ in range(4):
-            (key, identity), sender = self.enrolled(), self.client()
+            (key, identity), sender = self.enrolled(), self.sender()
             expected = [b"%d" % i for i in range(120)]
             writer = threading.Thread(target=lambda: [sender.say(c2c(identity, payload)) for payload in expected])
             writer.start()
@@ -112,7 +116,7 @@ class QueueTest(KeepingTest):
 
     def test_last_words(self):
         """STOP or a hang-up behind messages: they are kept all the same, and STOP is answered after the last was told."""
-        (key, identity), polite, rude = self.enrolled(), self.client(), self.client()
+        (key, identity), polite, rude = self.enrolled(), self.sender(), self.sender()
         polite.send(b"".join(polite.sealed(c2c(identity, b"polite %d" % i)) for i in range(5)) + polite.sealed(c2s(backbone.STOP)))
         self.told(polite, *[KEPT] * 5)
         polite.read_stop()
@@ -132,7 +136,7 @@ class QueueTest(KeepingTest):
 
     def test_cut_before_it_was_read(self):
         """A recipient that vanishes without having taken everything gets the rest, and perhaps more, next time."""
-        (key, identity), sender = self.enrolled(), self.client()
+        (key, identity), sender = self.enrolled(), self.sender()
         expected = [b"%05d" % i + b"x" * 40_000 for i in range(24)]
         for payload in expected:
             sender.say(c2c(identity, payload))
@@ -148,9 +152,17 @@ class QueueTest(KeepingTest):
             self.assertEqual(receiver.read_c2c(), payload)
         self.quiet(receiver)
 
+    def test_original_client(self):
+        """Who has sent none of our types is told nothing, and its messages are kept all the same."""
+        (key, identity), sender = self.enrolled(), self.client()
+        sender.say(c2c(identity, b"kept"))
+        sender.say(c2c(sender.id, b"still here"))
+        self.assertEqual(sender.read_c2c(), b"still here")
+        self.assertEqual(self.client(identity, key).read_c2c(), b"kept")
+
     def test_query_between(self):
         """Queries still say who is away, and are answered in their turn."""
-        (_, identity), sender = self.enrolled(), self.client()
+        (_, identity), sender = self.enrolled(), self.sender()
         sender.say(c2c(identity, b"x"))
         sender.say(c2s(backbone.CLIENT_QUERY, identity.bytes))
         sender.say(c2c(identity, b"y"))
@@ -161,7 +173,7 @@ class QueueTest(KeepingTest):
     def test_many_senders(self):
         """Several senders at once for one who is away: each one's order holds, nothing is lost or doubled."""
         (key, identity), count = self.enrolled(), 60
-        senders = [self.client() for _ in range(4)]
+        senders = [self.sender() for _ in range(4)]
 
         def work(number):
             for i in range(count):
@@ -184,7 +196,7 @@ class QueueTest(KeepingTest):
 
     def test_flood(self):
         """A flood for who is away, its answers unread, stops being read; others do not notice."""
-        (_, identity), flooder, a, b = self.enrolled(), self.client(), self.client(), self.client()
+        (_, identity), flooder, a, b = self.enrolled(), self.sender(), self.client(), self.client()
         one = flooder.sealed(c2c(identity, b"x"))
         flooder.socket.settimeout(0.2)
         try:
@@ -218,7 +230,7 @@ class ExpiryTest(KeepingTest):
 
     def test_expiry(self):
         """What was not fetched in time is gone."""
-        (key, identity), sender = self.enrolled(), self.client()
+        (key, identity), sender = self.enrolled(), self.sender()
         sender.say(c2c(identity, b"old"))
         self.told(sender, KEPT)
         pause(2.2)
@@ -234,7 +246,7 @@ class LimitsTest(KeepingTest):
 
     def test_full(self):
         """Beyond each limit the sender is told; there is room again when something was taken."""
-        sender, other = self.client(), self.client()
+        sender, other = self.sender(), self.sender()
         away = [self.enrolled() for _ in range(3)]
         for (_, identity), room in ((away[0], 3), (away[1], 2)):
             for i in range(4):
@@ -254,7 +266,7 @@ class BesideTest(KeepingTest):
 
     def test_in_memory_beside_openrelay(self):
         """One queue serves both rooms, also in memory only: then nothing is on the disk."""
-        (key, identity), sender = self.enrolled(), self.client()
+        (key, identity), sender = self.enrolled(), self.sender()
         sender.say(c2c(identity, b"in memory"))
         self.told(sender, KEPT)
         self.assertEqual(self.client(identity, key).read_c2c(), b"in memory")
@@ -291,7 +303,7 @@ class RestartTest(KeepingTest):
     def test_restart_and_kill(self):
         """What was said to be kept is there after SIGTERM and after SIGKILL, in order; the file is its owner's only."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            (key, identity), sender = self.enrolled(), self.client()
+            (key, identity), sender = self.enrolled(), self.sender()
             expected = [b"%d" % i for i in range(100)]
             for payload in expected:
                 sender.say(c2c(identity, payload))
@@ -306,7 +318,7 @@ class RestartTest(KeepingTest):
 
     def test_taken_is_deleted(self):
         """What its recipient has is not on the disk any more when the relay has ended, not even in free pages."""
-        (key, identity), sender = self.enrolled(), self.client()
+        (key, identity), sender = self.enrolled(), self.sender()
         secret = os.urandom(24).hex().encode()
         sender.say(c2c(identity, secret))
         self.told(sender, KEPT)

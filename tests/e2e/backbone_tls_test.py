@@ -112,7 +112,7 @@ class TlsTest(KeepingTest):
 
     def test_absent_and_kept(self):
         """Unknown: undelivered. Away: kept, given in order before anything newer, once."""
-        (key, identity), sender = self.enrolled(), self.client()
+        (key, identity), sender = self.enrolled(), self.sender()
         sender.say(c2c(uuid.uuid4(), b"x"))
         self.assertEqual(sender.read_c2s()[1][0], 1)
         expected = [b"%d" % i + os.urandom(20000) for i in range(20)]
