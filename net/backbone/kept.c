@@ -22,7 +22,7 @@ static void give_up(struct backbone_session *session, enum backbone_why why)
 
 void backbone_kept_absent(struct backbone_session *session)
 {
-    CHECK(session->c2c == C2C_GIVEN && !session->known_due);
+    CHECK(session->c2c == C2C_GIVEN && session->datagrams == 0 && !session->known_due);
     session->c2c = C2C_CHECKED;
     session->known_due = true;
     backbone_pump(session);
