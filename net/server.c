@@ -37,6 +37,8 @@
 #define MMAP_BYTES_MIN (2 << 20)
 #define SECOND_NS 1000000000ull
 
+_Static_assert(SHARDS_MAX + HASHERS_MAX + BACKBONE_WORKERS_MAX + 4 <= POST_NODES_MAX, "accounts, mail, queue and main too");
+
 struct thread {
     pthread_t id;
     struct server *server;

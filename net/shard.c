@@ -153,7 +153,7 @@ static void place(struct shard *shard, const struct accepted *accepted)
         shard_carry_out(shard);
     } else {
         struct accepted given = *accepted;
-        if (BUG(31))
+        if (BUG(61))
             given.listener = 0;
         shard->metrics.handed_over++;
         post_write(shared->post, shard->index, target, RECORD_ACCEPTED, bytes_of(&given, sizeof(given)), bytes_of(NULL, 0));
@@ -193,7 +193,7 @@ static void on_accepted(struct shard *shard, struct bytes body)
     struct accepted accepted;
     CHECK(body.len == sizeof(accepted));
     memcpy(&accepted, body.ptr, sizeof(accepted));
-    if (BUG(30) && shard->stopping)
+    if (BUG(60) && shard->stopping)
         return;
     CHECK(accepted.listener < shard->listener_count);
     CHECK(!shard->closing); // its stop fence comes behind it
@@ -542,14 +542,19 @@ static void on_record(void *owner, const struct post_record *record)
 // Tells the router which shards' post is full; while it resumes sessions it may say that there are more.
 static void tell_full(struct shard *shard)
 {
+    if (!shard->any_full && !post_is_any_full(shard->shared->post, shard->index))
+        return;
+    bool any_full = false;
     for (uint16_t other = 0; other < shard->shared->shard_count; other++) {
         bool full = post_is_full(shard->shared->post, shard->index, other);
-        if (full == shard->full[other])
-            continue;
-        bool more = router_shard_full(shard->router, other, full, &shard->effects);
-        shard_carry_out(shard);
-        shard->full[other] = full || more;
+        if (full != shard->full[other]) {
+            bool more = router_shard_full(shard->router, other, full, &shard->effects);
+            shard_carry_out(shard);
+            shard->full[other] = full || more;
+        }
+        any_full = any_full || shard->full[other];
     }
+    shard->any_full = any_full;
 }
 
 static void on_turn(void *owner, uint64_t now_ns)

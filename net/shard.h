@@ -97,6 +97,7 @@ struct shard {
     struct openrelay_month month;
     uint64_t storing_bytes; // messages that the queue node has not answered yet
     bool *full;             // per shard: what the router was last told
+    bool any_full;          // of these
 
     bool stopping;        // sessions are read no more
     bool closing;         // every shard has said so, and all that they took has come: sessions are being closed

@@ -1,9 +1,9 @@
 // The post: what node `from` writes for node `to` collects in from's open parcel, crosses lane (from, to) when it is published, and is
 // taken out by to's drain. Emptied standard parcels go home by the lane's second ring, which is also the sender's bounded store of spares.
-// Its rule: a parcel has one owner at a time; only rings, `asleep` and `stuck` are seen by two threads.
+// Its rule: a parcel has one owner at a time; only rings, bells and `stuck` are seen by two threads. Who looks for mail looks at its bell
+// (bell.h) and then into the rings of those who rang, so a turn does not cost more with more nodes.
 //
-// Nobody is missed: the publisher pushes, fences, then reads `asleep`; the sleeper writes `asleep`, fences, then looks into its rings. The
-// same pair of fences serves a sender whose ring was full (`stuck`) and the receiver that makes room.
+// A sender whose ring was full says so (`stuck`) and, asleep, tries once more; the receiver makes room, fences, reads `stuck` and wakes it.
 #include "shards/post.h"
 
 #include <stdalign.h>
@@ -12,13 +12,16 @@
 
 #include "shards/base/bug.h"
 #include "shards/base/check.h"
+#include "shards/bell.h"
 #include "shards/os.h"
 #include "shards/ring.h"
 
 #define CACHE_LINE_BYTES 64
+#define NODE_NONE UINT16_MAX
 #define SPARES_MAX 512 // empty parcels that wait for one node, over all its lanes
 #define LANE_SPARES_MIN 8
 #define RECORD_BYTES_MAX (64u << 20)
+_Static_assert(POST_NODES_MAX == BELL_NODES_MAX, "everybody can ring");
 
 // A parcel takes a message of 16 KiB with its heads: an oversized parcel costs an allocation and cold memory.
 const struct post_limits post_limits_default = {.ring_parcels = 64, .parcel_bytes = 17408, .overflow_parcels = 4};
@@ -57,13 +60,14 @@ struct outbox {
 };
 
 struct desk {
-    alignas(CACHE_LINE_BYTES) atomic_bool asleep; // first line: all nodes
-    int wake_fd;
+    struct bell bell;                             // first line: all nodes
     alignas(CACHE_LINE_BYTES) struct outbox *out; // from here on: this node only; by target
     struct parcel **current;                      // by sender: the parcel that the drain is in, or NULL
     uint16_t *dirty;                              // targets that the next flush looks at
     uint16_t dirty_count;
-    uint16_t next_sender; // where the drain goes on
+    uint16_t full_count;          // targets that are post_is_full
+    uint16_t next_sender;         // where the drain goes on
+    uint64_t pending[BELL_WORDS]; // senders that rang and whose rings have not been found empty since
     bool is_draining;
     bool is_relieved;         // overflow went into a ring since the owner last looked: post_is_full may have changed
     size_t records_published; // since the last flush
@@ -72,6 +76,7 @@ struct desk {
 
 struct post {
     uint16_t node_count;
+    unsigned bell_words; // in use
     struct post_limits limits;
     uint32_t standard_capacity;
     struct desk *desks;
@@ -102,11 +107,11 @@ static void *allocate_lines(size_t count, size_t bytes_each)
 
 static bool desk_init(struct desk *desk, uint16_t node_count)
 {
-    desk->wake_fd = os_eventfd_create();
+    bell_init(&desk->bell, os_eventfd_create());
     desk->out = calloc(node_count, sizeof(*desk->out));
     desk->current = calloc(node_count, sizeof(struct parcel *));
     desk->dirty = calloc(node_count, sizeof(*desk->dirty));
-    return desk->wake_fd >= 0 && desk->out != NULL && desk->current != NULL && desk->dirty != NULL;
+    return desk->bell.wake_fd >= 0 && desk->out != NULL && desk->current != NULL && desk->dirty != NULL;
 }
 
 // Slots of the rings home: as many as can be under way, in a large post fewer.
@@ -120,12 +125,13 @@ static uint32_t home_slots(uint16_t node_count, const struct post_limits *limits
 
 struct post *post_create(uint16_t node_count, const struct post_limits *limits)
 {
-    CHECK(node_count > 0);
+    CHECK(node_count > 0 && node_count <= POST_NODES_MAX);
     CHECK(limits->parcel_bytes >= 256 && limits->parcel_bytes <= RECORD_BYTES_MAX && limits->parcel_bytes % 8 == 0);
     struct post *post = calloc(1, sizeof(*post));
     if (post == NULL)
         return NULL;
     post->node_count = node_count;
+    post->bell_words = (node_count + 63u) / 64;
     post->limits = *limits;
     post->standard_capacity = limits->parcel_bytes - (uint32_t)sizeof(struct parcel);
     post->desks = allocate_lines(node_count, sizeof(struct desk));
@@ -169,8 +175,8 @@ static void desk_fini(struct desk *desk, uint16_t node_count)
     free(desk->out);
     free(desk->current);
     free(desk->dirty);
-    if (desk->wake_fd >= 0)
-        os_close(desk->wake_fd);
+    if (desk->bell.wake_fd >= 0)
+        os_close(desk->bell.wake_fd);
 }
 
 void post_destroy(struct post *post)
@@ -195,17 +201,15 @@ uint16_t post_node_count(const struct post *post)
 
 int post_wake_fd(struct post *post, uint16_t self)
 {
-    return desk_of(post, self)->wake_fd;
+    return desk_of(post, self)->bell.wake_fd;
 }
 
 static void wake_if_asleep(struct post *post, uint16_t self, uint16_t target)
 {
-    atomic_bool *asleep = &desk_of(post, target)->asleep;
-    if (!atomic_load_explicit(asleep, memory_order_relaxed) || BUG(20))
+    struct bell *bell = &desk_of(post, target)->bell;
+    if (!bell_must_wake(bell))
         return;
-    if (!atomic_exchange_explicit(asleep, false, memory_order_relaxed))
-        return; // another sender was first
-    os_eventfd_signal(desk_of(post, target)->wake_fd);
+    os_eventfd_signal(bell->wake_fd);
     desk_of(post, self)->counts.wakes_sent++;
 }
 
@@ -254,6 +258,11 @@ static void mark_dirty(struct desk *desk, uint16_t target)
     desk->dirty[desk->dirty_count++] = target;
 }
 
+static void mark_pending(struct desk *desk, uint16_t sender)
+{
+    desk->pending[sender / 64] |= 1ull << (sender % 64);
+}
+
 static bool try_push(struct post *post, uint16_t self, uint16_t target, struct parcel *parcel)
 {
     struct desk *desk = desk_of(post, self);
@@ -265,6 +274,10 @@ static bool try_push(struct post *post, uint16_t self, uint16_t target, struct p
         return false;
     if (BUG(21))
         parcel->records = 0; // given away already
+    if (target == self)
+        mark_pending(desk, self);
+    else
+        bell_ring(&desk_of(post, target)->bell, self);
     desk->out[target].is_pushed = true;
     desk->records_published += records;
     desk->counts.records_sent += records;
@@ -286,6 +299,8 @@ static void publish(struct post *post, uint16_t self, uint16_t target, struct pa
         box->overflow_last->next = parcel;
     box->overflow_last = parcel;
     box->overflow_count++;
+    if (box->overflow_count == post->limits.overflow_parcels + 1)
+        desk->full_count++;
     desk->counts.overflows++;
     atomic_store_explicit(&lane_of(post, self, target)->stuck, true, memory_order_relaxed);
 }
@@ -305,6 +320,8 @@ static bool push_overflow(struct post *post, uint16_t self, uint16_t target)
         box->overflow_first = next;
         box->overflow_count--;
     }
+    if (count_before > post->limits.overflow_parcels && box->overflow_count <= post->limits.overflow_parcels)
+        desk_of(post, self)->full_count--;
     if (box->overflow_count == 0) {
         CHECK(box->overflow_first == NULL);
         box->overflow_last = NULL;
@@ -359,18 +376,13 @@ void post_write(struct post *post, uint16_t self, uint16_t target, uint16_t kind
 size_t post_flush(struct post *post, uint16_t self)
 {
     struct desk *desk = desk_of(post, self);
-    bool any_pushed = false;
     for (uint16_t i = 0; i < desk->dirty_count; i++) {
         uint16_t target = desk->dirty[i];
         push_overflow(post, self, target);
         if (desk->out[target].overflow_count ==
             0) // else it goes on filling behind those that wait, so that many small turns are few parcels
             publish_open(post, self, target);
-        any_pushed = any_pushed || desk->out[target].is_pushed;
     }
-    if (any_pushed)
-        ring_fence(); // one for all targets: after the pushes, before `asleep` is read
-
     uint16_t kept = 0;
     for (uint16_t i = 0; i < desk->dirty_count; i++) {
         uint16_t target = desk->dirty[i];
@@ -392,6 +404,11 @@ bool post_is_full(const struct post *post, uint16_t self, uint16_t target)
 {
     CHECK(target < post->node_count);
     return desk_of(post, self)->out[target].overflow_count > post->limits.overflow_parcels;
+}
+
+bool post_is_any_full(const struct post *post, uint16_t self)
+{
+    return desk_of(post, self)->full_count > 0;
 }
 
 // The next parcel of that sender, or NULL. Making room may end the wait of a sender that sleeps on a full ring.
@@ -418,8 +435,10 @@ static size_t drain_parcel(struct post *post, uint16_t self, uint16_t sender, si
                            void (*on_record)(void *owner, const struct post_record *record), void *owner)
 {
     struct parcel *parcel = next_parcel(post, self, sender);
-    if (parcel == NULL)
+    if (parcel == NULL) {
+        desk_of(post, self)->pending[sender / 64] &= ~(1ull << (sender % 64));
         return 0;
+    }
     size_t count = 0;
     while (count < records_max && parcel->taken < parcel->used) {
         const struct record *record = (const struct record *)(const void *)(parcel->data + parcel->taken);
@@ -437,6 +456,20 @@ static size_t drain_parcel(struct post *post, uint16_t self, uint16_t sender, si
     return count;
 }
 
+// The first that is pending, from next_sender on and around; NODE_NONE.
+static uint16_t next_pending(const struct desk *desk, unsigned words)
+{
+    unsigned first = desk->next_sender / 64;
+    uint64_t from_here = ~0ull << (desk->next_sender % 64);
+    for (unsigned i = 0; i <= words; i++) { // the first word twice: from next_sender on, at last all of it
+        unsigned word = (first + i) % words;
+        uint64_t bits = desk->pending[word] & (i == 0 ? from_here : ~0ull);
+        if (bits != 0)
+            return (uint16_t)(word * 64 + (unsigned)__builtin_ctzll(bits));
+    }
+    return NODE_NONE;
+}
+
 size_t post_drain(struct post *post, uint16_t self, size_t records_max, void (*on_record)(void *owner, const struct post_record *record),
                   void *owner)
 {
@@ -444,12 +477,12 @@ size_t post_drain(struct post *post, uint16_t self, size_t records_max, void (*o
     CHECK(!desk->is_draining);
     desk->is_draining = true;
     size_t count = 0;
-    uint16_t empty_in_a_row = 0;
-    while (count < records_max && empty_in_a_row < post->node_count) {
-        uint16_t sender = desk->next_sender;
-        size_t taken = drain_parcel(post, self, sender, records_max - count, on_record, owner);
-        count += taken;
-        empty_in_a_row = taken > 0 ? 0 : (uint16_t)(empty_in_a_row + 1);
+    while (count < records_max) {
+        bell_take(&desk->bell, desk->pending, post->bell_words);
+        uint16_t sender = next_pending(desk, post->bell_words);
+        if (sender == NODE_NONE)
+            break;
+        count += drain_parcel(post, self, sender, records_max - count, on_record, owner);
         if (desk->current[sender] == NULL) // else its parcel is finished first, by the next drain
             desk->next_sender = (uint16_t)(sender + 1 < post->node_count ? sender + 1 : 0);
     }
@@ -459,19 +492,18 @@ size_t post_drain(struct post *post, uint16_t self, size_t records_max, void (*o
 
 static bool has_mail(const struct post *post, uint16_t self)
 {
-    for (uint16_t sender = 0; sender < post->node_count; sender++) {
-        if (desk_of(post, self)->current[sender] != NULL || !ring_is_empty(lane_of(post, sender, self)->full))
+    const struct desk *desk = desk_of(post, self);
+    for (unsigned i = 0; i < post->bell_words; i++)
+        if (desk->pending[i] != 0)
             return true;
-    }
-    return false;
+    return bell_has_rung(&desk->bell, post->bell_words);
 }
 
 bool post_sleep(struct post *post, uint16_t self)
 {
     struct desk *desk = desk_of(post, self);
     CHECK(!desk->is_draining);
-    atomic_store_explicit(&desk->asleep, true, memory_order_relaxed);
-    ring_fence();
+    bell_sleep(&desk->bell);
     bool is_needed = has_mail(post, self);
     for (uint16_t i = 0; i < desk->dirty_count; i++) { // room that was made before `asleep` could be seen
         const struct outbox *box = &desk->out[desk->dirty[i]];
@@ -487,7 +519,7 @@ bool post_sleep(struct post *post, uint16_t self)
 
 void post_awake(struct post *post, uint16_t self)
 {
-    atomic_store_explicit(&desk_of(post, self)->asleep, false, memory_order_relaxed);
+    bell_awake(&desk_of(post, self)->bell);
 }
 
 bool post_is_idle(const struct post *post, uint16_t self)

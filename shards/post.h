@@ -5,6 +5,8 @@
 #pragma once
 #include "shards/base/bytes.h"
 
+#define POST_NODES_MAX 448
+
 struct post;
 
 struct post_limits {
@@ -14,7 +16,7 @@ struct post_limits {
 };
 extern const struct post_limits post_limits_default; // 64 slots, 17 KiB, 4
 
-struct post *post_create(uint16_t node_count, const struct post_limits *limits); // NULL when memory is short
+struct post *post_create(uint16_t node_count, const struct post_limits *limits); // 1 .. POST_NODES_MAX. NULL when memory is short
 void post_destroy(struct post *post);                                            // takes NULL; frees what is under way
 uint16_t post_node_count(const struct post *post);
 
@@ -29,6 +31,7 @@ size_t post_flush(struct post *post, uint16_t self);
 
 // Overflow towards target is above the limit: do not produce more for it than must be.
 bool post_is_full(const struct post *post, uint16_t self, uint16_t target);
+bool post_is_any_full(const struct post *post, uint16_t self); // towards whichever target
 
 // Hands each record to `on_record` (bytes borrowed until it returns; 8-byte aligned), round robin over senders, until none is left or
 // `records_max` were handed over. on_record may call post_write. Returns how many.

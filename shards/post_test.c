@@ -211,6 +211,44 @@ static void on_echo(void *owner, const struct post_record *record)
 }
 
 // on_record writes and flushes, to others and to itself: nothing of it comes within the same drain.
+#define MANY 130 // three words of the bell
+
+static void on_many(void *owner, const struct post_record *record)
+{
+    uint16_t **next = owner;
+    CHECK(record->from == **next);
+    ++*next;
+}
+
+// Whoever writes is found, in turn from where the last drain ended, whichever word its bit is in; others cost nothing.
+static void test_many_nodes(void)
+{
+    static const uint16_t writers[] = {0, 1, 63, 64, 127, 128, MANY - 1};
+    static uint16_t first_round[] = {0, 1, 63, 64, 127, 128, MANY - 1}, second_round[] = {64, 127, 128, MANY - 1, 0, 1, 63};
+    struct post *post = post_create(MANY, &small);
+    for (uint16_t self = 0; self < MANY; self += 64) { // also nodes that write to themselves: 0, 64, 128
+        for (unsigned round = 0; round < 2; round++) {
+            for (size_t i = 0; i < 7; i++) {
+                post_write(post, writers[i], self, 9, bytes_of(NULL, 0), bytes_of(NULL, 0));
+                CHECK(post_flush(post, writers[i]) == 1);
+            }
+            CHECK(!post_is_idle(post, self));
+            uint16_t *next = round == 0 ? first_round : second_round;
+            CHECK(post_drain(post, self, 3, on_many, &next) == 3);
+            CHECK(post_drain(post, self, 4, on_many, &next) == 4);
+            CHECK(post_drain(post, self, 4, on_many, &next) == 0 && post_is_idle(post, self));
+            if (round > 0)
+                continue;
+            // The next drain begins behind 63.
+            post_write(post, 63, self, 9, bytes_of(NULL, 0), bytes_of(NULL, 0));
+            post_flush(post, 63);
+            next = &first_round[2];
+            CHECK(post_drain(post, self, 1, on_many, &next) == 1);
+        }
+    }
+    post_destroy(post);
+}
+
 static void test_writing_while_draining(void)
 {
     struct post *post = post_create(2, &small);
@@ -379,6 +417,7 @@ int main(void)
     test_large_records();
     test_drain_resumes();
     test_drain_is_fair();
+    test_many_nodes();
     test_writing_while_draining();
     test_sleep_and_wake();
     test_destroy_with_mail();

@@ -391,10 +391,11 @@ void check_converged(void)
 static void check_origin(const struct shard *shard, const struct conn *conn)
 {
     int fd = conn->source.fd;
-    size_t index = 1;
+    size_t index = SHARD_LISTENERS_MAX;
     for (uint16_t i = 0; i < sim_config.shard_count; i++)
-        if (kernel_listener_of(fd) == sim_listeners[i])
-            index = 0;
+        for (size_t k = 0; k < sim_shards[i]->listener_count; k++)
+            if (sim_shards[i]->listeners[k].source.fd == kernel_listener_of(fd))
+                index = k;
     uint32_t address = htonl(kernel_address_of(fd));
     SIM_CHECK(conn->listener == &shard->listeners[index], "shard %u slot %u: of another listener", (unsigned)shard->index, conn->slot);
     SIM_CHECK(memcmp(conn->peer.bytes + 12, &address, sizeof(address)) == 0, "shard %u slot %u: from another address",

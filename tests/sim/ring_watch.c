@@ -5,6 +5,7 @@
 
 #include "shards/base/check.h"
 #include "shards/ring.h"
+#include "tests/sim/lines.h"
 #include "tests/sim/sim.h"
 
 #define WATCHED_MAX 4096 // a power of two
@@ -13,6 +14,9 @@ bool __real_ring_push(struct ring *ring, void *item) __attribute__((weak)); // m
 void *__real_ring_pop(struct ring *ring) __attribute__((weak));
 bool __wrap_ring_push(struct ring *ring, void *item);
 void *__wrap_ring_pop(struct ring *ring);
+
+// Lines of a ring, as ck lays them out: where its consumer is, where its producer is, the slots; and the head of a parcel.
+enum ring_line { RING_HEAD, RING_TAIL, RING_SLOTS };
 
 static struct watched {
     const void *item;
@@ -48,8 +52,12 @@ static struct watched *place_of(const void *item)
 bool __wrap_ring_push(struct ring *ring, void *item)
 {
     struct watched *place = place_of(item);
+    line_read(ring, RING_HEAD);
     if (!__real_ring_push(ring, item))
         return false;
+    line_write(item, 0);
+    line_write(ring, RING_SLOTS);
+    line_write(ring, RING_TAIL);
     *place = (struct watched){.item = item, .hash = hash_of(item)};
     return true;
 }
@@ -57,8 +65,12 @@ bool __wrap_ring_push(struct ring *ring, void *item)
 void *__wrap_ring_pop(struct ring *ring)
 {
     void *item = __real_ring_pop(ring);
+    line_read(ring, RING_TAIL);
     if (item == NULL)
         return NULL;
+    line_read(ring, RING_SLOTS);
+    line_write(ring, RING_HEAD);
+    line_read(item, 0);
     struct watched *place = place_of(item);
     if (place->item == item) {
         SIM_CHECK(place->hash == hash_of(item), "a parcel was written to after it was given away");

@@ -5,7 +5,7 @@
 #include "shards/base/bytes.h"
 #include "shards/base/key.h"
 
-#define SIM_SHARDS_MAX 8
+#define SIM_SHARDS_MAX 64
 #define SIM_KEYS_MAX 12 // devices
 #define SIM_ACCOUNTS_MAX 4
 #define SIM_CLIENTS_MAX 24 // connections at one time
@@ -92,6 +92,12 @@ extern struct shard_shared sim_shared;
 extern struct shard *sim_shards[SIM_SHARDS_MAX];
 extern int sim_listeners[SIM_SHARDS_MAX];      // the first of each shard
 extern int sim_side_listeners[SIM_SHARDS_MAX]; // and the second
+
+// sim_test.c: everything from sim_config, and its end.
+void open_world(void);
+void close_world(void);
+// scale.c: counts what crosses between cores with 8, 32 and 64 shards; it must not grow.
+void scale_run(void);
 
 // ---- devices: client.c (bytes), device.c (what they do) ----
 

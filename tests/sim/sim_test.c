@@ -1,6 +1,7 @@
 // The simulator: N shards on the production duty cycle (node_run), stepped by one seed over a fake kernel, among simulated devices.
 //   sim_test                     1000 seeds (150 under sanitizers); SIM_SEEDS=n for another number
 //   sim_test SEED [--verbose]    one seed again
+//   sim_test scale               no seeds: counts with many shards (scale.c)
 //   sim_bug_test BUG             the same with a bug planted (shards/base/bug.h), which some seed must notice
 #include <signal.h>
 #include <stdarg.h>
@@ -172,7 +173,7 @@ static void run_shard(void *argument)
     node_run(shard_node(argument));
 }
 
-static void open_world(void)
+void open_world(void)
 {
     static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room}};
     uint16_t nodes = (uint16_t)(sim_config.shard_count + 2);
@@ -208,7 +209,7 @@ static void open_world(void)
         clients[i] = (struct client){.socket = -1, .act_at_ns = kernel_now_ns() + sim_below(5000000), .give_up_ns = UINT64_MAX};
 }
 
-static void close_world(void)
+void close_world(void)
 {
     for (uint32_t i = 0; i < sim_config.clients; i++)
         client_free(&clients[i]);
@@ -483,6 +484,10 @@ int main(int argc, char **argv)
 {
     signal(SIGABRT, on_abort);
     log_open(LOG_ERROR);
+    if (argc > 1 && strcmp(argv[1], "scale") == 0) {
+        scale_run();
+        return 0;
+    }
     if (argc > 1) {
         sim_verbose = argc > 2 && strcmp(argv[2], "--verbose") == 0;
         run_seed(strtoull(argv[1], NULL, 10));
