@@ -81,6 +81,8 @@ struct openrelay_message {
 // Parses one whole text, which must outlive the message. False: "Invalid message format" (or memory is short). Call fini in any case.
 bool openrelay_parse(struct bytes input, struct openrelay_message *ret_message);
 void openrelay_message_fini(struct openrelay_message *message);
+// The same without the short way for the usual Send (scan.h): what that is compared with.
+bool openrelay_parse_by_yajl(struct bytes input, struct openrelay_message *ret_message);
 
 // RFC 4122 in the four forms that the original takes (hyphenated, 32 hex digits, {...}, urn:uuid:). Writes the hyphenated one and NUL.
 bool openrelay_uuid(struct bytes text, char ret_uuid[37]);

@@ -1,10 +1,12 @@
-// OpenRelay messages in: yajl's events are noted by key, whatever the order of type and payload; then the type says what must be there.
-// serde's rules as measured: unknown keys are skipped, doubled known ones and other types of values are errors. Any thread.
+// OpenRelay messages in. What openrelay_scan does not know is yajl's, whose events are noted by key, whatever the order of type and
+// payload; then the type says what must be there. serde's rules as measured: unknown keys are skipped, doubled known ones and other types
+// of values are errors. Any thread.
 #include <errno.h>
 #include <stdlib.h>
 #include <yajl/yajl_parse.h>
 
 #include "net/openrelay/codec.h"
+#include "net/openrelay/scan.h"
 #include "shards/base/check.h"
 
 #define DEPTH_MAX 128
@@ -307,6 +309,16 @@ static bool words_sound(struct openrelay_message *message)
     return !has_target || message->values[FIELD_recipient_id].kind == VALUE_TEXT;
 }
 
+// What a message of its type must hold is there, and of the right kind.
+static bool fields_sound(struct openrelay_message *message)
+{
+    const struct shape *shape = &shapes[message->type];
+    for (uint32_t left = shape->texts | shape->numbers | shape->truths; left != 0; left &= left - 1)
+        if (!field_sound(shape, &message->values[__builtin_ctz(left)], left & -left))
+            return false;
+    return words_sound(message);
+}
+
 static bool message_sound(const struct reader *reader)
 {
     struct openrelay_message *message = reader->message;
@@ -317,15 +329,10 @@ static bool message_sound(const struct reader *reader)
     bool may_be_array = message->type == OPENRELAY_Send || message->type == OPENRELAY_Receive;
     if (reader->payload != PAYLOAD_OBJECT && !(reader->payload == PAYLOAD_ARRAY && may_be_array))
         return false;
-    if ((reader->doubled & known) != 0)
-        return false;
-    for (int i = 0; i < FIELD_COUNT; i++)
-        if ((known & 1u << i) != 0 && !field_sound(shape, &message->values[i], 1u << i))
-            return false;
-    return words_sound(message);
+    return (reader->doubled & known) == 0 && fields_sound(message);
 }
 
-bool openrelay_parse(struct bytes input, struct openrelay_message *ret_message)
+bool openrelay_parse_by_yajl(struct bytes input, struct openrelay_message *ret_message)
 {
     static const yajl_callbacks callbacks = {.yajl_null = on_null,
                                              .yajl_boolean = on_truth,
@@ -349,6 +356,14 @@ bool openrelay_parse(struct bytes input, struct openrelay_message *ret_message)
     return parsed && reader.has_type && message_sound(&reader);
 }
 
+bool openrelay_parse(struct bytes input, struct openrelay_message *ret_message)
+{
+    *ret_message = (struct openrelay_message){.arena = NULL};
+    if (openrelay_scan(input, ret_message))
+        return fields_sound(ret_message);
+    return openrelay_parse_by_yajl(input, ret_message);
+}
+
 void openrelay_message_fini(struct openrelay_message *message)
 {
     free(message->arena);
@@ -364,20 +379,24 @@ bool openrelay_uuid(struct bytes text, char ret_uuid[37])
         text = bytes_of(text.ptr + sizeof(prefix) - 1, 36);
     if (text.len != 36 && text.len != 32)
         return false;
-    bool hyphens = text.len == 36;
-    size_t in = 0;
-    for (size_t out = 0; out < 36; out++) {
-        bool is_hyphen = out == 8 || out == 13 || out == 18 || out == 23;
-        ret_uuid[out] = '-';
-        if (is_hyphen && !hyphens)
-            continue;
-        uint8_t byte = text.ptr[in++], lower = byte | 0x20;
-        bool is_hex = (byte >= '0' && byte <= '9') || (lower >= 'a' && lower <= 'f');
-        if (is_hyphen ? byte != '-' : !is_hex)
-            return false;
-        if (!is_hyphen)
-            ret_uuid[out] = (char)(byte >= 'A' && byte <= 'F' ? lower : byte);
+    static const uint8_t groups[] = {8, 4, 4, 4, 12};
+    const uint8_t *in = text.ptr;
+    char *out = ret_uuid;
+    for (size_t group = 0; group < sizeof(groups); group++) {
+        if (group > 0) {
+            *out++ = '-';
+            if (text.len == 36 && *in++ != '-')
+                return false;
+        }
+        for (unsigned i = 0; i < groups[group]; i++) {
+            uint8_t byte = *in++, lower = byte | 0x20;
+            bool is_digit = (uint8_t)(byte - '0') <= 9;
+            if (!is_digit && (uint8_t)(lower - 'a') > 5)
+                return false;
+            *out++ = (char)(is_digit ? byte : lower);
+        }
     }
-    ret_uuid[36] = '\0';
+    *out = '\0';
+    CHECK(out - ret_uuid == 36 && in == text.ptr + text.len);
     return true;
 }

@@ -1,0 +1,122 @@
+// A Send as clients write it: see scan.h. Speed comes from looking at all bytes once, in blocks; then a text ends at its next quote.
+#include "net/openrelay/scan.h"
+
+#include "shards/base/check.h"
+
+#define DIGITS_MAX 19 // they always fit 64 bits
+
+struct cursor {
+    const uint8_t *at, *end;
+};
+
+// With the punctuation that stands around them, in the order that most clients write.
+static const struct bytes keys[OPENRELAY_SEND_FIELDS] = {
+#define X(name) [FIELD_##name] = {(const uint8_t *)"\"" #name "\":", sizeof(#name) - 1 + 3},
+    X(recipient_id) X(sender_id) X(encrypted_data) X(message_id) X(timestamp) X(ttl) X(signature) X(hardware_id) X(content_type)
+        X(size_bytes)
+#undef X
+};
+
+typedef uint8_t block __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint64_t block_words __attribute__((vector_size(16)));
+
+// Neither escapes nor control characters: every quote is one that JSON means, and texts go out as they came.
+static bool is_plain(struct bytes input)
+{
+    block odd = {0};
+    size_t at = 0;
+    for (; input.len - at >= sizeof(block); at += sizeof(block)) {
+        const block bytes = *(const block *)(const void *)(input.ptr + at);
+        odd |= (block)(bytes < 0x20) | (block)(bytes == '\\');
+    }
+    block_words words = (block_words)odd;
+    bool plain = (words[0] | words[1]) == 0;
+    for (; at < input.len; at++)
+        plain = plain && input.ptr[at] >= 0x20 && input.ptr[at] != '\\';
+    return plain;
+}
+
+static inline bool take(struct cursor *cursor, const void *text, size_t len)
+{
+    if ((size_t)(cursor->end - cursor->at) < len || memcmp(cursor->at, text, len) != 0)
+        return false;
+    cursor->at += len;
+    return true;
+}
+
+#define TAKE(cursor, literal) take(cursor, literal, sizeof(literal) - 1)
+
+static inline void take_spaces(struct cursor *cursor)
+{
+    while (cursor->at < cursor->end && *cursor->at == ' ')
+        cursor->at++;
+}
+
+// The field whose key stands here, or -1. It is looked for from `expected` on.
+static int take_key(struct cursor *cursor, unsigned expected)
+{
+    for (unsigned i = 0; i < OPENRELAY_SEND_FIELDS; i++) {
+        unsigned field = (expected + i) % OPENRELAY_SEND_FIELDS;
+        if (take(cursor, keys[field].ptr, keys[field].len))
+            return (int)field;
+    }
+    return -1;
+}
+
+static bool take_number(struct cursor *cursor, uint64_t *ret_number)
+{
+    const uint8_t *first = cursor->at;
+    uint64_t number = 0;
+    while (cursor->at < cursor->end && cursor->at - first < DIGITS_MAX && *cursor->at >= '0' && *cursor->at <= '9')
+        number = number * 10 + (uint64_t)(*cursor->at++ - '0');
+    *ret_number = number;
+    return cursor->at - first == 1 || (cursor->at > first && *first != '0'); // what follows must be a comma or a brace anyway
+}
+
+static bool take_value(struct cursor *cursor, struct openrelay_value *ret_value)
+{
+    if (TAKE(cursor, "\"")) {
+        const uint8_t *quote = memchr(cursor->at, '"', (size_t)(cursor->end - cursor->at));
+        if (quote == NULL)
+            return false;
+        *ret_value =
+            (struct openrelay_value){.kind = VALUE_TEXT, .clean = true, .text = bytes_of(cursor->at, (size_t)(quote - cursor->at))};
+        cursor->at = quote + 1;
+        return true;
+    }
+    *ret_value = (struct openrelay_value){.kind = VALUE_NULL};
+    if (TAKE(cursor, "null"))
+        return true;
+    ret_value->kind = VALUE_NUMBER;
+    return take_number(cursor, &ret_value->number);
+}
+
+bool openrelay_scan(struct bytes input, struct openrelay_message *ret_message)
+{
+    struct cursor cursor = {input.ptr, input.ptr + input.len};
+    CHECK(ret_message->arena == NULL);
+    if (!TAKE(&cursor, "{\"type\":"))
+        return false;
+    take_spaces(&cursor);
+    if (!TAKE(&cursor, "\"Send\","))
+        return false;
+    take_spaces(&cursor);
+    if (!TAKE(&cursor, "\"payload\":"))
+        return false;
+    take_spaces(&cursor);
+    if (!TAKE(&cursor, "{") || !is_plain(input))
+        return false;
+    ret_message->type = OPENRELAY_Send;
+    unsigned expected = 0;
+    do {
+        take_spaces(&cursor);
+        int field = take_key(&cursor, expected);
+        if (field < 0 || ret_message->values[field].kind != VALUE_ABSENT)
+            return false;
+        take_spaces(&cursor);
+        if (!take_value(&cursor, &ret_message->values[field]))
+            return false;
+        expected = (unsigned)field + 1;
+    } while (TAKE(&cursor, ","));
+    return TAKE(&cursor, "}}") && cursor.at == cursor.end;
+}
