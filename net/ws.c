@@ -203,11 +203,12 @@ static size_t data_item(struct ws_decoder *decoder, const struct ws_limits *limi
     return len;
 }
 
-// The common case at once: a client's whole, unfragmented binary message lies in the buffer. 0: it is not that.
+// The common case at once: a client's whole, unfragmented message, uncompressed, lies in the buffer. 0: it is not that.
 static size_t whole_message(struct ws_decoder *decoder, const struct ws_limits *limits, uint8_t *buf, size_t len, struct ws_item *ret_item)
 {
     bool at_rest = decoder->in_frame ? decoder->frame_fin && decoder->frame_left == 0 : decoder->message_opcode == 0;
-    if (!at_rest || len < 8 || !limits->expect_mask || buf[0] != (0x80 | WS_BINARY) || (buf[1] & 0x80) == 0)
+    uint8_t opcode = len > 0 ? buf[0] & 0x7f : 0;
+    if (!at_rest || len < 8 || !limits->expect_mask || (opcode != WS_BINARY && opcode != WS_TEXT) || (buf[0] & buf[1] & 0x80) == 0)
         return 0;
     size_t payload_len = buf[1] & 0x7f, head_len = 2 + 4;
     if (payload_len == 126) {
@@ -218,15 +219,17 @@ static size_t whole_message(struct ws_decoder *decoder, const struct ws_limits *
     if (!is_sound || len - head_len < payload_len || payload_len > limits->message_bytes_max)
         return 0;
     *decoder = (struct ws_decoder){.message_bytes = payload_len,
-                                   .opcode = WS_BINARY,
-                                   .message_opcode = WS_BINARY,
+                                   .opcode = opcode,
+                                   .message_opcode = opcode,
                                    .in_frame = true,
                                    .frame_fin = true,
                                    .mask_phase = (uint8_t)(payload_len & 3)};
     memcpy(decoder->mask, buf + head_len - 4, 4);
     ws_mask(buf + head_len, payload_len, decoder->mask, 0);
+    if (opcode == WS_TEXT && ws_utf8(0, bytes_of(buf + head_len, payload_len)) != 0)
+        return head_len + fail(decoder, ERROR_WS_UTF8, ret_item);
     *ret_item =
-        (struct ws_item){.kind = WS_ITEM_DATA, .opcode = WS_BINARY, .first = true, .last = true, .ptr = buf + head_len, .len = payload_len};
+        (struct ws_item){.kind = WS_ITEM_DATA, .opcode = opcode, .first = true, .last = true, .ptr = buf + head_len, .len = payload_len};
     return head_len + payload_len;
 }
 
@@ -401,10 +404,25 @@ static uint8_t utf8_lead(uint8_t byte)
     return byte == 0xf0 ? 6 : byte == 0xf4 ? 7 : 3;
 }
 
+#define ASCII_BLOCK_BYTES 64
+
+// How many bytes at the front are ASCII, in whole blocks.
+static size_t ascii_blocks(struct bytes text)
+{
+    size_t at = 0;
+    for (; text.len - at >= ASCII_BLOCK_BYTES; at += ASCII_BLOCK_BYTES) {
+        const mask_words *words = (const mask_words *)(const void *)(text.ptr + at);
+        mask_words any = words[0] | words[1];
+        if (((any[0] | any[1] | any[2] | any[3]) & 0x8080808080808080u) != 0)
+            break;
+    }
+    return at;
+}
+
 uint8_t ws_utf8(uint8_t state, struct bytes text)
 {
     CHECK(state < sizeof(utf8_steps) / sizeof(utf8_steps[0]));
-    size_t at = 0;
+    size_t at = state == 0 ? ascii_blocks(text) : 0;
     while (at < text.len) {
         uint64_t word;
         if (state == 0 && text.len - at >= 8) {

@@ -199,6 +199,7 @@ static const struct {
     {"text with a ping inside a character", {{0x01, "\xce"}, {0x89, "x"}, {0x80, "\xba"}}, "T(\xceP<x>\xba)", false},
     {"text not UTF-8", {{0x81, "ok\xed\xa0\x80"}}, "!WS_UTF8", false},
     {"text ends inside a character", {{0x01, "\xf0\x9f"}, {0x80, ""}}, "!WS_UTF8", false},
+    {"text of one frame ends inside a character", {{0x81, "several \xf0\x9f"}}, "!WS_UTF8", false},
     {"UTF-8 starts anew per message", {{0x81, "\xce\xba"}, {0x82, "\xff"}, {0x81, "a"}}, "T(\xce\xba)B(\xff)T(a)", false},
 };
 
@@ -390,6 +391,14 @@ static void test_utf8(void)
     CHECK(ws_utf8(0, bytes_text("twelve ASCII then \xe2\x82\xac and eight more")) == 0);
     CHECK(ws_utf8(0, bytes_text("1234567\xf4\x90")) == WS_UTF8_BAD); // told at the second byte
     CHECK(ws_utf8(0, bytes_text("1234567\xf4\x8f")) != WS_UTF8_BAD);
+    uint8_t block[200];
+    memset(block, 'a', sizeof(block));
+    for (size_t at = 0; at < sizeof(block); at++) { // one bad byte, wherever it stands in a block or behind the last
+        CHECK(ws_utf8(0, bytes_of(block, at)) == 0);
+        block[at] = 0x80;
+        CHECK(ws_utf8(0, bytes_of(block, sizeof(block))) == WS_UTF8_BAD);
+        block[at] = 'a';
+    }
 }
 
 static void test_accept(void)
