@@ -68,9 +68,8 @@ static void deliver(struct router *router, struct handle to, const struct mail *
 }
 
 // At the key's home.
-static void route(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out)
+static void route(struct router *router, const struct mail *mail, struct handle holder, struct bytes payload, struct effects *out)
 {
-    struct handle holder = directory_holder(router, &mail->b);
     if (handle_is_none(holder)) {
         report(router, mail->from, mail->number, cost_of(payload.len), ROUTER_ABSENT, out);
         return;
@@ -87,19 +86,20 @@ static void route(struct router *router, const struct mail *mail, struct bytes p
     effect->mail.to_shard = holder.shard;
 }
 
-void datagram_send(struct router *router, uint32_t slot, const struct key *dest, uint32_t token, struct bytes payload, struct effects *out)
+void datagram_send(struct router *router, uint32_t slot, const struct key *dest, const struct place *place, uint32_t token,
+                   struct bytes payload, struct effects *out)
 {
     struct session *session = slab_at(&router->sessions, slot);
     session->datagrams_out++;
     session->datagram_bytes_out += cost_of(payload.len);
     struct mail mail = {.type = MAIL_DATAGRAM,
-                        .to_shard = directory_home(router, dest),
+                        .to_shard = place->home,
                         .number = token,
                         .from = session_handle(router, slot),
                         .a = session->key,
                         .b = *dest};
     if (mail.to_shard == router->shard) {
-        route(router, &mail, payload, out);
+        route(router, &mail, place->holder, payload, out);
         return;
     }
     struct effect *effect = effect_add(out, EFFECT_MAIL, slot);
@@ -127,7 +127,7 @@ void datagram_mail(struct router *router, const struct mail *mail, struct bytes 
     if (mail->type == MAIL_REPORT)
         on_report(router, mail, out);
     else if (mail->type == MAIL_DATAGRAM)
-        route(router, mail, payload, out);
+        route(router, mail, directory_holder(router, &mail->b), payload, out);
     else
         deliver(router, mail->to, mail, payload, out);
 }

@@ -110,6 +110,40 @@ static void test_taken_and_absent(struct fixture *f, uint16_t shards, uint8_t se
     end(f);
 }
 
+// Whom a sender's last datagram went to is remembered; the key may be gone since, its record another's, its holder elsewhere.
+static void test_last_receiver(struct fixture *f, uint16_t shards, uint8_t secret)
+{
+    uint16_t last = (uint16_t)(shards - 1);
+    begin(f, shards, secret);
+    enter(f, 0, 0, 1, 'A');
+    struct key b = enter(f, last, 1, 1, 'B'), c = enter(f, last, 2, 1, 'C');
+    CHECK(send(f, 0, 0, b, 1, bytes_text("one")) == ROUTER_DONE);
+    world_settle(&f->world);
+    leave(f, last, 1);
+    leave(f, last, 2);
+    CHECK(send(f, 0, 0, b, 2, bytes_text("two")) == ROUTER_DONE); // gone
+    world_settle(&f->world);
+    expect(f, last, 1, "dA=one released ");
+    enter(f, last, 1, 2, 'B'); // in the record that was C's, if they share a home
+    CHECK(send(f, 0, 0, b, 3, bytes_text("three")) == ROUTER_DONE);
+    world_settle(&f->world);
+    leave(f, last, 1);
+    enter(f, 0, 3, 1, 'C'); // in the record that was B's
+    CHECK(send(f, 0, 0, b, 4, bytes_text("four")) == ROUTER_DONE);
+    CHECK(send(f, 0, 0, c, 5, bytes_text("five")) == ROUTER_DONE);
+    world_settle(&f->world);
+    expect(f, last, 2, "released ");
+    expect(f, 0, 3, "dA=five ");
+    expect(f, last, 1, "dA=three released ");
+    for (char token = '1'; token <= '5'; token++) {
+        const char report[] = {token == '2' || token == '4' ? 'A' : 'T', token, '\0'};
+        CHECK(strstr(f->log[0][0], report) != NULL);
+    }
+    leave(f, 0, 0);
+    leave(f, 0, 3);
+    end(f);
+}
+
 // A full receiver has what came, but its senders are told only when there is room: they run into their own limit and wait.
 static void test_back_pressure(struct fixture *f, uint16_t shards, uint8_t secret)
 {
@@ -169,6 +203,7 @@ int main(void)
     for (uint8_t secret = 1; secret <= 8; secret++) { // so that homes fall on either shard
         for (uint16_t shards = 1; shards <= 3; shards++) {
             test_taken_and_absent(&fixture, shards, secret);
+            test_last_receiver(&fixture, shards, secret);
             test_back_pressure(&fixture, shards, secret);
             test_holder_leaves(&fixture, shards, secret);
         }

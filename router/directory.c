@@ -1,9 +1,14 @@
 // The key's home: which session holds a key. One holder at a time; the newest that wants it waits until the holder has unregistered.
 #include "router/internal.h"
 
+static uint16_t home_of(const struct router *router, uint64_t hash)
+{
+    return (uint16_t)((hash >> 32) % router->shard_count);
+}
+
 uint16_t directory_home(const struct router *router, const struct key *key)
 {
-    return (uint16_t)((hash_key(&router->secret, key) >> 32) % router->shard_count);
+    return home_of(router, hash_key(&router->secret, key));
 }
 
 // The index of the key's record, or SLAB_NONE.
@@ -24,6 +29,19 @@ struct handle directory_holder(const struct router *router, const struct key *ke
     uint32_t index = find(router, hash_key(&router->secret, key), key);
     const struct handle none = {.generation = 0};
     return index == SLAB_NONE ? none : ((const struct owner *)slab_at(&router->owners, index))->session;
+}
+
+struct place directory_place(const struct router *router, const struct key *key, uint32_t *last)
+{
+    const struct handle none = {.generation = 0};
+    const struct owner *owner = slab_find(&router->owners, *last);
+    if (owner != NULL && key_equal(&owner->key, key) && !handle_is_none(owner->session))
+        return (struct place){.home = router->shard, .holder = owner->session};
+    uint64_t hash = hash_key(&router->secret, key);
+    uint16_t home = home_of(router, hash);
+    *last = home == router->shard ? find(router, hash, key) : SLAB_NONE;
+    owner = slab_find(&router->owners, *last);
+    return (struct place){.home = home, .holder = owner != NULL ? owner->session : none};
 }
 
 // The key is the session's now: on to presence, or straight to its welcome.
@@ -76,6 +94,7 @@ static void pass_on(struct router *router, uint32_t index, uint64_t hash, struct
         return;
     }
     table_remove(&router->owner_table, hash, index);
+    owner->session = (struct handle){.generation = 0}; // directory_place may look at it yet
     slab_give(&router->owners, index);
 }
 

@@ -41,6 +41,7 @@ struct session {
     uint32_t starved;              // head of its links whose senders wait for credit
     uint32_t datagrams_out;        // sent and not yet reported
     uint32_t datagram_bytes_out;   // what they cost
+    uint32_t last_owner;           // of the key that its last datagram went to, if at home here: directory_place
     uint32_t held, held_last;      // reports that wait until its queue has room, oldest first
     uint32_t held_count;
 };
@@ -74,7 +75,7 @@ struct link {
 
 #define MAIL_EXIT_TOLD 1 // flag of EXIT_ACK: from the account's home
 
-// Who holds a key, at the key's home.
+// Who holds a key, at the key's home. A free record keeps its key but has no session.
 struct owner {
     uint32_t slab_link;
     struct handle session;
@@ -195,16 +196,15 @@ void session_unregister(struct router *router, uint32_t slot, struct effects *ou
 void session_try_release(struct router *router, uint32_t slot, struct effects *out);
 void session_check(const struct router *router);
 
-// datagram.c
-#define HELD_MAX 1024u // reports held for one receiver
-void datagram_send(struct router *router, uint32_t slot, const struct key *dest, uint32_t token, struct bytes payload, struct effects *out);
-void datagram_mail(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out);
-void datagram_release(struct router *router, uint32_t slot, enum router_report what, struct effects *out); // tells all that are held
-void datagram_check(const struct router *router);
-
 // directory.c, presence.c, pair.c: the homes.
 struct handle directory_holder(const struct router *router, const struct key *key); // none: nobody
 uint16_t directory_home(const struct router *router, const struct key *key);
+struct place {
+    uint16_t home;
+    struct handle holder; // none: nobody, or the home is another shard
+};
+// Both at once, without hashing or a look-up when the key is that of the record *last (SLAB_NONE: none), which is set to the key's.
+struct place directory_place(const struct router *router, const struct key *key, uint32_t *last);
 void directory_mail(struct router *router, const struct mail *mail, struct effects *out);
 void directory_check(const struct router *router);
 uint16_t presence_home(const struct router *router, uint64_t account); // account not 0
@@ -213,6 +213,14 @@ void presence_check(const struct router *router);
 uint16_t pair_home(const struct router *router, const struct key *a, const struct key *b);
 void pair_mail(struct router *router, const struct mail *mail, struct effects *out);
 void pair_check(const struct router *router);
+
+// datagram.c
+#define HELD_MAX 1024u // reports held for one receiver
+void datagram_send(struct router *router, uint32_t slot, const struct key *dest, const struct place *place, uint32_t token,
+                   struct bytes payload, struct effects *out);
+void datagram_mail(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out);
+void datagram_release(struct router *router, uint32_t slot, enum router_report what, struct effects *out); // tells all that are held
+void datagram_check(const struct router *router);
 
 // link.c: links are named by index. `link_find` yields live ones only, or SLAB_NONE; the last that was found needs no look-up.
 uint32_t link_look_up(const struct router *router, uint32_t slot, const struct key *peer);

@@ -193,16 +193,17 @@ enum router_verdict router_datagram(struct router *router, uint32_t slot, const 
         effect->token = token;
         return ROUTER_DONE;
     }
-    const struct session *session = commander(router, slot, out);
+    struct session *session = commander(router, slot, out);
     if (session == NULL)
         return ROUTER_WAIT;
-    if (must_wait_for(router, slot, directory_home(router, dest)))
+    const struct place place = directory_place(router, dest, &session->last_owner);
+    if (must_wait_for(router, slot, place.home))
         return ROUTER_WAIT;
     if (session->datagrams_out >= ROUTER_DATAGRAMS_MAX || session->datagram_bytes_out >= router->limits.window_bytes) {
         session_wait(router, slot, WAIT_REPORT);
         return ROUTER_WAIT;
     }
-    datagram_send(router, slot, dest, token, payload, out);
+    datagram_send(router, slot, dest, &place, token, payload, out);
     mail_drain(router, out);
     return ROUTER_DONE;
 }

@@ -84,6 +84,7 @@ void session_enter(struct router *router, struct handle handle, const struct key
                                 .links = SLAB_NONE,
                                 .last = SLAB_NONE,
                                 .starved = SLAB_NONE,
+                                .last_owner = SLAB_NONE,
                                 .held = SLAB_NONE,
                                 .held_last = SLAB_NONE};
     router->sessions_count++;
