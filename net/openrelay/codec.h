@@ -67,15 +67,17 @@ struct openrelay_value {
     bool clean;        // VALUE_TEXT: `text` holds nothing that must be escaped
     bool truth;        // VALUE_TRUTH
     uint64_t number;   // VALUE_NUMBER
-    struct bytes text; // VALUE_TEXT, decoded; borrowed from the input or from the message's arena
+    struct bytes text; // VALUE_TEXT, decoded; borrowed from the input or from the message's arena. VALUE_NUMBER: its digits in the input
 };
 
 struct openrelay_message {
     enum openrelay_type type;
     struct openrelay_value values[FIELD_COUNT];
     char message_id[37]; // of Send and Receive: hyphenated lower case, and NUL
+    struct bytes body;   // a payload that lies in the input as it would be written, but for sender_id and message_id; else empty
     uint8_t *arena;      // decoded texts; NULL: none had escapes
     size_t arena_used;
+    size_t input_len;
 };
 
 // Parses one whole text, which must outlive the message. False: "Invalid message format" (or memory is short). Call fini in any case.

@@ -19,16 +19,6 @@ static void put(struct writer *writer, struct bytes bytes)
 
 #define PUT(writer, literal) put(writer, bytes_of(literal, sizeof(literal) - 1))
 
-static void put_number(struct writer *writer, uint64_t number)
-{
-    uint8_t digits[20];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (uint8_t)('0' + number % 10);
-    while ((number /= 10) > 0);
-    put(writer, bytes_of(digits + at, sizeof(digits) - at));
-}
-
 // Only quote, backslash and control characters are escaped; everything else goes out raw.
 static void put_escaped(struct writer *writer, struct bytes text)
 {
@@ -61,7 +51,7 @@ static void put_value(struct writer *writer, const struct openrelay_value *value
         *writer->at++ = '"';
         return;
     case VALUE_NUMBER:
-        put_number(writer, value->number);
+        put(writer, value->text);
         return;
     case VALUE_TRUTH:
         put(writer, bytes_text(value->truth ? "true" : "false"));
@@ -81,17 +71,24 @@ static void put_value(struct writer *writer, const struct openrelay_value *value
 
 size_t openrelay_forward_max(const struct openrelay_message *message, struct bytes sender)
 {
-    size_t max = KEYS_BYTES_MAX + 3 * 6 * sender.len;
-    for (int i = 0; i < FIELD_COUNT; i++)
-        if (message->values[i].kind == VALUE_TEXT)
-            max += message->values[i].clean ? message->values[i].text.len : 6 * message->values[i].text.len;
-    return max;
+    return KEYS_BYTES_MAX + 3 * 6 * sender.len + message->input_len +
+           6 * message->arena_used; // clean texts lie in the input, others in the arena
 }
 
 static void put_receive(struct writer *writer, const struct openrelay_message *message, const struct openrelay_value *sender)
 {
     const struct openrelay_value *values = message->values;
+    struct bytes body = message->body, id = values[FIELD_message_id].text;
     PUT(writer, "{\"type\":\"Receive\",\"payload\":");
+    if (body.len > 0 && bytes_equal(id, bytes_of(message->message_id, sizeof(message->message_id) - 1))) {
+        struct bytes claimed = values[FIELD_sender_id].text;
+        size_t before = (size_t)(claimed.ptr - body.ptr) - 1; // its quote
+        PUT(writer, "{");
+        put(writer, bytes_of(body.ptr, before));
+        put_value(writer, sender);
+        put(writer, bytes_of(claimed.ptr + claimed.len + 1, body.len - before - claimed.len - 2));
+        return;
+    }
     PUT_VALUE(writer, "{\"recipient_id\":", &values[FIELD_recipient_id]);
     PUT_VALUE(writer, ",\"sender_id\":", sender);
     PUT_VALUE(writer, ",\"encrypted_data\":", &values[FIELD_encrypted_data]);

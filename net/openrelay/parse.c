@@ -213,7 +213,7 @@ static int on_text(void *context, const unsigned char *text, size_t len)
 // Anything but plain digits within 64 bits is a number that no field takes.
 static int on_number(void *context, const char *text, size_t len)
 {
-    struct openrelay_value value = {.kind = VALUE_NUMBER};
+    struct openrelay_value value = {.kind = VALUE_NUMBER, .text = bytes_of(text, len)};
     for (size_t i = 0; i < len && value.kind == VALUE_NUMBER; i++) {
         unsigned digit = (unsigned)(text[i] - '0');
         if (digit > 9 || value.number > (UINT64_MAX - digit) / 10)
@@ -343,7 +343,7 @@ bool openrelay_parse_by_yajl(struct bytes input, struct openrelay_message *ret_m
                                              .yajl_end_map = close_container,
                                              .yajl_start_array = on_array,
                                              .yajl_end_array = close_container};
-    *ret_message = (struct openrelay_message){.arena = NULL};
+    *ret_message = (struct openrelay_message){.input_len = input.len};
     struct reader reader = {.message = ret_message, .input = input, .field = -1};
     if (input.len == 0 || !surrogates_sound(input))
         return false;
@@ -358,7 +358,7 @@ bool openrelay_parse_by_yajl(struct bytes input, struct openrelay_message *ret_m
 
 bool openrelay_parse(struct bytes input, struct openrelay_message *ret_message)
 {
-    *ret_message = (struct openrelay_message){.arena = NULL};
+    *ret_message = (struct openrelay_message){.input_len = input.len};
     if (openrelay_scan(input, ret_message))
         return fields_sound(ret_message);
     return openrelay_parse_by_yajl(input, ret_message);
@@ -370,33 +370,36 @@ void openrelay_message_fini(struct openrelay_message *message)
     message->arena = NULL;
 }
 
+typedef uint8_t uuid_block __attribute__((vector_size(16), aligned(1), may_alias));
+
+// Sixteen characters at once, three times (the last two overlap).
 bool openrelay_uuid(struct bytes text, char ret_uuid[37])
 {
-    static const char prefix[] = "urn:uuid:";
+    static const char prefix[] = "urn:uuid:", form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+    static const uint8_t starts[] = {0, 16, 20};
+    uint8_t hyphenated[36];
     if (text.len == 38 && text.ptr[0] == '{' && text.ptr[37] == '}')
         text = bytes_of(text.ptr + 1, 36);
     else if (text.len == 45 && memcmp(text.ptr, prefix, sizeof(prefix) - 1) == 0)
         text = bytes_of(text.ptr + sizeof(prefix) - 1, 36);
-    if (text.len != 36 && text.len != 32)
-        return false;
-    static const uint8_t groups[] = {8, 4, 4, 4, 12};
-    const uint8_t *in = text.ptr;
-    char *out = ret_uuid;
-    for (size_t group = 0; group < sizeof(groups); group++) {
-        if (group > 0) {
-            *out++ = '-';
-            if (text.len == 36 && *in++ != '-')
-                return false;
-        }
-        for (unsigned i = 0; i < groups[group]; i++) {
-            uint8_t byte = *in++, lower = byte | 0x20;
-            bool is_digit = (uint8_t)(byte - '0') <= 9;
-            if (!is_digit && (uint8_t)(lower - 'a') > 5)
-                return false;
-            *out++ = (char)(is_digit ? byte : lower);
-        }
+    if (text.len == 32) {
+        for (size_t out = 0, in = 0; out < sizeof(hyphenated); out++)
+            hyphenated[out] = form[out] == '-' ? '-' : text.ptr[in++];
+        text = bytes_of(hyphenated, sizeof(hyphenated));
     }
-    *out = '\0';
-    CHECK(out - ret_uuid == 36 && in == text.ptr + text.len);
-    return true;
+    if (text.len != 36)
+        return false;
+    uuid_block odd = {0};
+    for (size_t i = 0; i < sizeof(starts); i++) {
+        const uuid_block in = *(const uuid_block *)(const void *)(text.ptr + starts[i]);
+        const uuid_block lower = in | 0x20; // digits and the hyphen have that bit
+        const uuid_block hex = (uuid_block)(in - '0' <= 9) | (uuid_block)(lower - 'a' <= 5);
+        const uuid_block wanted = (uuid_block)(*(const uuid_block *)(const void *)(form + starts[i]) == '-');
+        odd |= wanted ^ ((uuid_block)(in == '-') & ~hex); // a hyphen that is not wanted, or the other way
+        odd |= ~(wanted | hex);
+        *(uuid_block *)(void *)(ret_uuid + starts[i]) = lower;
+    }
+    ret_uuid[36] = '\0';
+    static const uuid_block none = {0};
+    return memcmp(&odd, &none, sizeof(odd)) == 0;
 }

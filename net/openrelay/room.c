@@ -260,11 +260,11 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
     if (!first)
         return len; // taken before the wait
     bool is_affordable = openrelay_spend_bytes(conn->shard, len);
-    struct openrelay_message message = {.arena = NULL};
     conn->shard->metrics.messages_in++;
     if (!is_affordable) {
         openrelay_error(conn, "Server has reached monthly bandwidth limit. Please try again next month.", 509);
     } else if (opcode == WS_TEXT) {
+        struct openrelay_message message;
         if (openrelay_parse(bytes_of(ptr, len), &message))
             take_message(conn, &message);
         else

@@ -7,6 +7,7 @@
 
 struct cursor {
     const uint8_t *at, *end;
+    bool spaced; // a space was passed
 };
 
 // With the punctuation that stands around them, in the order that most clients write.
@@ -48,28 +49,28 @@ static inline bool take(struct cursor *cursor, const void *text, size_t len)
 
 static inline void take_spaces(struct cursor *cursor)
 {
-    while (cursor->at < cursor->end && *cursor->at == ' ')
-        cursor->at++;
+    for (; cursor->at < cursor->end && *cursor->at == ' '; cursor->at++)
+        cursor->spaced = true;
 }
 
 // The field whose key stands here, or -1. It is looked for from `expected` on.
 static int take_key(struct cursor *cursor, unsigned expected)
 {
-    for (unsigned i = 0; i < OPENRELAY_SEND_FIELDS; i++) {
-        unsigned field = (expected + i) % OPENRELAY_SEND_FIELDS;
+    for (unsigned i = 0, field = expected; i < OPENRELAY_SEND_FIELDS; i++, field++) {
+        field = field < OPENRELAY_SEND_FIELDS ? field : 0;
         if (take(cursor, keys[field].ptr, keys[field].len))
             return (int)field;
     }
     return -1;
 }
 
-static bool take_number(struct cursor *cursor, uint64_t *ret_number)
+static bool take_number(struct cursor *cursor, struct openrelay_value *ret_value)
 {
     const uint8_t *first = cursor->at;
     uint64_t number = 0;
     while (cursor->at < cursor->end && cursor->at - first < DIGITS_MAX && *cursor->at >= '0' && *cursor->at <= '9')
         number = number * 10 + (uint64_t)(*cursor->at++ - '0');
-    *ret_number = number;
+    *ret_value = (struct openrelay_value){.kind = VALUE_NUMBER, .number = number, .text = bytes_of(first, (size_t)(cursor->at - first))};
     return cursor->at - first == 1 || (cursor->at > first && *first != '0'); // what follows must be a comma or a brace anyway
 }
 
@@ -87,13 +88,12 @@ static bool take_value(struct cursor *cursor, struct openrelay_value *ret_value)
     *ret_value = (struct openrelay_value){.kind = VALUE_NULL};
     if (TAKE(cursor, "null"))
         return true;
-    ret_value->kind = VALUE_NUMBER;
-    return take_number(cursor, &ret_value->number);
+    return take_number(cursor, ret_value);
 }
 
 bool openrelay_scan(struct bytes input, struct openrelay_message *ret_message)
 {
-    struct cursor cursor = {input.ptr, input.ptr + input.len};
+    struct cursor cursor = {.at = input.ptr, .end = input.ptr + input.len};
     CHECK(ret_message->arena == NULL);
     if (!TAKE(&cursor, "{\"type\":"))
         return false;
@@ -107,6 +107,8 @@ bool openrelay_scan(struct bytes input, struct openrelay_message *ret_message)
     if (!TAKE(&cursor, "{") || !is_plain(input))
         return false;
     ret_message->type = OPENRELAY_Send;
+    const uint8_t *body = cursor.at;
+    bool in_order = true;
     unsigned expected = 0;
     do {
         take_spaces(&cursor);
@@ -116,7 +118,10 @@ bool openrelay_scan(struct bytes input, struct openrelay_message *ret_message)
         take_spaces(&cursor);
         if (!take_value(&cursor, &ret_message->values[field]))
             return false;
+        in_order = in_order && (unsigned)field == expected;
         expected = (unsigned)field + 1;
     } while (TAKE(&cursor, ","));
+    if (in_order && expected == OPENRELAY_SEND_FIELDS && !cursor.spaced)
+        ret_message->body = bytes_of(body, (size_t)(cursor.at - body));
     return TAKE(&cursor, "}}") && cursor.at == cursor.end;
 }

@@ -37,7 +37,8 @@ static void give(struct conn *conn)
     struct shard *shard = conn->shard;
     struct openrelay_sending *sending = &conn->state.openrelay->sending;
     CHECK(sending->text != NULL && !sending->given);
-    sending->given = router_datagram(shard->router, conn->slot, &sending->recipient, 0, text_of(sending), &shard->effects) == ROUTER_DONE;
+    sending->given =
+        router_datagram(shard->router, conn->slot, &conn->state.openrelay->recipient, 0, text_of(sending), &shard->effects) == ROUTER_DONE;
     if (sending->given)
         shard_carry_out(shard); // often the report is among it
     if (conn->phase == CONN_OPEN && openrelay_is_busy(conn->state.openrelay) && !conn->waiting)
@@ -76,6 +77,17 @@ static bool may_send(struct conn *conn, const struct openrelay_message *message)
     return false;
 }
 
+static void find_recipient(struct conn *conn, struct bytes id)
+{
+    struct openrelay_state *state = conn->state.openrelay;
+    if (id.len > 0 && bytes_equal(id, bytes_of(state->recipient_id, state->recipient_id_len)))
+        return;
+    openrelay_address(conn, id, &state->recipient);
+    state->recipient_id_len = id.len <= RECIPIENT_ID_MAX ? (uint8_t)id.len : 0;
+    if (state->recipient_id_len > 0)
+        memcpy(state->recipient_id, id.ptr, id.len);
+}
+
 void openrelay_send(struct conn *conn, const struct openrelay_message *message)
 {
     struct openrelay_state *state = conn->state.openrelay;
@@ -93,7 +105,7 @@ void openrelay_send(struct conn *conn, const struct openrelay_message *message)
     *sending = (struct openrelay_sending){.text = text, .type = message->type};
     sending->ttl_s = is_rotation(message->type) ? ROTATION_TTL_S : message->type == OPENRELAY_Send ? message->values[FIELD_ttl].number : 0;
     memcpy(sending->message_id, message->message_id, sizeof(sending->message_id));
-    openrelay_address(conn, message->values[FIELD_recipient_id].text, &sending->recipient);
+    find_recipient(conn, message->values[FIELD_recipient_id].text);
     give(conn);
 }
 
@@ -119,7 +131,7 @@ static void keep(struct conn *conn)
 {
     struct openrelay_state *state = conn->state.openrelay;
     struct openrelay_sending *sending = &state->sending;
-    sending->storing = mailbox_keep(conn, &sending->recipient, &state->key, sending->ttl_s, text_of(sending));
+    sending->storing = mailbox_keep(conn, &state->recipient, &state->key, sending->ttl_s, text_of(sending));
     if (sending->storing)
         return;
     unavailable(conn);

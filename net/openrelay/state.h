@@ -6,6 +6,8 @@
 #include "net/openrelay/window.h"
 #include "net/queue/mailbox.h"
 
+#define RECIPIENT_ID_MAX 64 // a SHA-256 in hex, as most clients have
+
 enum openrelay_stage {
     STAGE_NEW,      // no id yet
     STAGE_LEAVING,  // the old key is given up; `next_key` is entered then
@@ -16,8 +18,7 @@ enum openrelay_stage {
 
 // The message that is under way.
 struct openrelay_sending {
-    struct block *text; // for the recipient; NULL: nothing is under way
-    struct key recipient;
+    struct block *text; // for state.recipient; NULL: nothing is under way
     enum openrelay_type type;
     bool given;   // to the router (else the router has made it wait)
     bool storing; // nobody holds the key: the queue node has it
@@ -35,6 +36,9 @@ struct openrelay_state {
     struct mailbox mailbox;
     struct openrelay_window window; // the queue node keeps it between sessions
     struct openrelay_sending sending;
+    struct key recipient;                // of the message under way, else of the last
+    uint8_t recipient_id_len;            // 0: none, or a longer one
+    char recipient_id[RECIPIENT_ID_MAX]; // who often sends to one device need not hash its id each time
 };
 
 // ---- room.c ----
