@@ -16,17 +16,19 @@
 
 struct floor_options {
     const char *command;
-    size_t payload;
+    size_t payload, message; // message 0: a Buckets frame with that payload
     struct hop_options hop;
     int cpus[2];
     const char *files[2]; // certificate: key and certificate to write
     bool json;
 };
 
-enum { KEY_JSON = 1000, KEY_EACH, KEY_TLS, KEY_CPUS };
+enum { KEY_JSON = 1000, KEY_MESSAGE, KEY_ANSWER, KEY_EACH, KEY_TLS, KEY_CPUS };
 
 static const struct argp_option table[] = {
     {"payload", 'p', "BYTES", 0, "bytes that one client sends another in a message (100)", 0},
+    {"message", KEY_MESSAGE, "BYTES", 0, "bytes of a message on the wire, in place of a Buckets frame's", 0},
+    {"answer", KEY_ANSWER, "BYTES", 0, "bytes written back to the sender for each message (0)", 0},
     {"pairs", 'n', "N", 0, "pairs of connections (20)", 0},
     {"window", 'w', "N", 0, "messages under way in each pair (8)", 0},
     {"each", KEY_EACH, NULL, 0, "one write for each message, in place of one for each wake", 0},
@@ -67,6 +69,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'p':
         options->payload = number(state, arg, 1, 999955);
+        return 0;
+    case KEY_MESSAGE:
+        options->message = number(state, arg, 1, 999999);
+        return 0;
+    case KEY_ANSWER:
+        options->hop.answer_bytes = number(state, arg, 0, 1000);
         return 0;
     case 'n':
         options->hop.pairs = (uint32_t)number(state, arg, 1, 4096);
@@ -116,7 +124,7 @@ static int run_hop(const struct floor_options *options)
 {
     struct hop_options hop = options->hop;
     struct hop_result result;
-    hop.message_bytes = frame_bytes(options->payload);
+    hop.message_bytes = options->message != 0 ? options->message : frame_bytes(options->payload);
     int status = hop_measure(&hop, &result);
     if (status != 0) {
         fprintf(stderr, "floor: %s\n", strerror(-status));

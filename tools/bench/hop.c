@@ -25,6 +25,7 @@ struct lane {
     uint8_t *pending; // bytes that did not fit into the out socket
     size_t start, end;
     size_t message_left; // bytes of the message that is being written (without batch)
+    size_t unanswered;   // bytes of a message that has not come whole (with answer_bytes)
     bool stalled;
 };
 
@@ -32,7 +33,7 @@ struct hop {
     const struct hop_options *options;
     struct hop_shared *shared;
     struct lane *lanes;
-    uint8_t *buffer;
+    uint8_t *buffer, *answers;
     int epoll_fd, listen_fd;
     uint32_t open;
     uint64_t bytes;
@@ -88,6 +89,16 @@ static size_t pass_on(struct hop *hop, struct lane *lane, const uint8_t *buf, si
     return done;
 }
 
+// One write for all messages that came whole. The load always reads its answers, so they fit.
+static bool answer(const struct hop *hop, struct lane *lane, size_t len)
+{
+    lane->unanswered += len;
+    size_t left = lane->unanswered / hop->options->message_bytes * hop->options->answer_bytes;
+    lane->unanswered %= hop->options->message_bytes;
+    CHECK(left <= HOP_BUFFER_BYTES);
+    return left == 0 || leg_write(&lane->in, hop->answers, left) == (ssize_t)left;
+}
+
 // false: the lane has ended.
 static bool serve(struct hop *hop, struct lane *lane)
 {
@@ -111,7 +122,7 @@ static bool serve(struct hop *hop, struct lane *lane)
         lane->end = (size_t)n - done;
         set_stalled(hop, lane, true);
     }
-    return true;
+    return answer(hop, lane, (size_t)n);
 }
 
 static void follow_phase(struct hop *hop)
@@ -273,8 +284,9 @@ int hop_measure(const struct hop_options *options, struct hop_result *ret_result
     hop.shared = mmap(NULL, sizeof *hop.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     hop.lanes = calloc(options->pairs, sizeof *hop.lanes);
     hop.buffer = malloc(HOP_BUFFER_BYTES);
+    hop.answers = calloc(1, HOP_BUFFER_BYTES);
     status = -ENOMEM;
-    if (hop.lanes && hop.buffer && hop.epoll_fd >= 0 && hop.shared != MAP_FAILED) {
+    if (hop.lanes && hop.buffer && hop.answers && hop.epoll_fd >= 0 && hop.shared != MAP_FAILED) {
         for (uint32_t i = 0; i < options->pairs; i++)
             hop.lanes[i].in.fd = hop.lanes[i].out.fd = -1;
         status = measure_with_load(&hop, ret_result);
@@ -285,6 +297,7 @@ int hop_measure(const struct hop_options *options, struct hop_result *ret_result
         munmap(hop.shared, sizeof *hop.shared);
     free(hop.lanes);
     free(hop.buffer);
+    free(hop.answers);
     if (hop.epoll_fd >= 0)
         close(hop.epoll_fd);
     return status;

@@ -9,6 +9,7 @@ struct hop_options {
     uint32_t pairs;       // sockets are twice as many on either side
     uint32_t window;      // messages under way in each pair
     size_t message_bytes; // as the relay's frames are
+    size_t answer_bytes;  // written back to the sender for each message, as OpenRelay's Ack is; 0: none
     bool tls;             // TLS 1.3 on both legs
     bool batch;           // one write per wake and peer; false: one per message
     int cpu;              // both processes run there; -1: anywhere

@@ -69,7 +69,7 @@ static bool push(struct load *load, struct flow *flow)
     }
     bool waits = flow->unsent_bytes > 0;
     if (waits != flow->waits_for_room) {
-        watch(load, flow, true, waits ? EPOLLOUT : 0, EPOLL_CTL_MOD);
+        watch(load, flow, true, EPOLLIN | (waits ? EPOLLOUT : 0), EPOLL_CTL_MOD);
         flow->waits_for_room = waits;
     }
     return true;
@@ -82,6 +82,13 @@ static bool send_messages(struct load *load, struct flow *flow, uint64_t count, 
         flow->sent_at_ns[flow->sent++ % load->options->window] = now_ns;
     flow->unsent_bytes += count * load->options->message_bytes;
     return push(load, flow);
+}
+
+// Answers are of no interest.
+static bool drain(struct load *load, struct flow *flow)
+{
+    ssize_t n = leg_read(&flow->sender, load->buffer, HOP_BUFFER_BYTES);
+    return n > 0 || n == -EAGAIN;
 }
 
 static bool receive(struct load *load, struct flow *flow)
@@ -110,7 +117,7 @@ static bool open_flows(struct load *load, const struct sockaddr_in *address, SSL
         flow->sent_at_ns = calloc(load->options->window, sizeof *flow->sent_at_ns);
         if (!flow->sent_at_ns || !connect_leg(address, context, &flow->sender) || !connect_leg(address, context, &flow->receiver))
             return false;
-        watch(load, flow, true, 0, EPOLL_CTL_ADD);
+        watch(load, flow, true, EPOLLIN, EPOLL_CTL_ADD);
         watch(load, flow, false, EPOLLIN, EPOLL_CTL_ADD);
     }
     return true;
@@ -122,7 +129,7 @@ static bool turn(struct load *load)
     int count = epoll_wait(load->epoll_fd, events, 256, 100);
     for (int i = 0; i < count; i++) {
         struct flow *flow = &load->flows[events[i].data.u64 >> 1];
-        bool ok = (events[i].data.u64 & 1) != 0 ? push(load, flow) : receive(load, flow);
+        bool ok = (events[i].data.u64 & 1) != 0 ? drain(load, flow) && push(load, flow) : receive(load, flow);
         if (!ok)
             return false;
     }
