@@ -1,4 +1,5 @@
-// A Send as clients write it: see scan.h. Speed comes from looking at all bytes once, in blocks; then a text ends at its next quote.
+// A Send or Receive as most write it: see scan.h. Speed comes from looking at all bytes once, in blocks; then a text ends at its next
+// quote.
 #include "net/openrelay/scan.h"
 
 #include "shards/base/check.h"
@@ -98,7 +99,8 @@ bool openrelay_scan(struct bytes input, struct openrelay_message *ret_message)
     if (!TAKE(&cursor, "{\"type\":"))
         return false;
     take_spaces(&cursor);
-    if (!TAKE(&cursor, "\"Send\","))
+    ret_message->type = TAKE(&cursor, "\"Send\"") ? OPENRELAY_Send : OPENRELAY_Receive;
+    if ((ret_message->type == OPENRELAY_Receive && !TAKE(&cursor, "\"Receive\"")) || !TAKE(&cursor, ","))
         return false;
     take_spaces(&cursor);
     if (!TAKE(&cursor, "\"payload\":"))
@@ -106,7 +108,6 @@ bool openrelay_scan(struct bytes input, struct openrelay_message *ret_message)
     take_spaces(&cursor);
     if (!TAKE(&cursor, "{") || !is_plain(input))
         return false;
-    ret_message->type = OPENRELAY_Send;
     const uint8_t *body = cursor.at;
     bool in_order = true;
     unsigned expected = 0;

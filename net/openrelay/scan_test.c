@@ -20,10 +20,12 @@ static const char *const recognised[] = {
     "{\"type\": \"Send\", \"payload\": {\"size_bytes\": 0, \"content_type\": \"Image\", \"hardware_id\": \"\xc3\xa9\x7f/\", \"signature\": "
     "\"sig\", \"ttl\": 9999999999999999999, \"timestamp\":   1, \"message_id\": \"{9B2C7E0E-3F6B-4D5A-9A7E-0C1D2E3F4A5B}\", "
     "\"encrypted_data\": \"\", \"sender_id\": \"s\", \"recipient_id\": \"r\"}}",
+    "{\"type\":\"Receive\",\"payload\":{\"recipient_id\":\"r\"," REST "}}",
     HEAD "\"ttl\":1}}", // recognised, and refused all the same
 };
 
 static const char *const not_recognised[] = {
+    "{\"type\":\"Ack\",\"payload\":{\"message_id\":\"" UUID "\"}}",
     "{\"payload\":{},\"type\":\"Send\"}",
     "{\"type\":\"Register\",\"payload\":{\"hardware_id\":\"h\"}}",
     HEAD "\"recipient_id\":\"\\u002b\"," REST "}}",
