@@ -404,6 +404,7 @@ static uint8_t utf8_lead(uint8_t byte)
     return byte == 0xf0 ? 6 : byte == 0xf4 ? 7 : 3;
 }
 
+typedef uint64_t ascii_words __attribute__((vector_size(16), aligned(1), may_alias));
 #define ASCII_BLOCK_BYTES 64
 
 // How many bytes at the front are ASCII, in whole blocks.
@@ -411,9 +412,9 @@ static size_t ascii_blocks(struct bytes text)
 {
     size_t at = 0;
     for (; text.len - at >= ASCII_BLOCK_BYTES; at += ASCII_BLOCK_BYTES) {
-        const mask_words *words = (const mask_words *)(const void *)(text.ptr + at);
-        mask_words any = words[0] | words[1];
-        if (((any[0] | any[1] | any[2] | any[3]) & 0x8080808080808080u) != 0)
+        const ascii_words *words = (const ascii_words *)(const void *)(text.ptr + at);
+        ascii_words any = words[0] | words[1] | words[2] | words[3];
+        if (((any[0] | any[1]) & 0x8080808080808080u) != 0)
             break;
     }
     return at;

@@ -9,8 +9,29 @@ static uint32_t cost_of(size_t payload_len)
     return (uint32_t)router_queue_bytes(payload_len);
 }
 
+// At the sender's shard.
+static void reported(struct router *router, struct handle sender, uint32_t token, uint32_t cost, enum router_report what,
+                     struct effects *out)
+{
+    struct session *session = session_of(router, sender);
+    if (session == NULL || session->state == SESSION_LEAVING)
+        return;
+    CHECK(session->datagrams_out > 0 && session->datagram_bytes_out >= cost);
+    session->datagrams_out--;
+    session->datagram_bytes_out -= cost;
+    struct effect *effect = effect_add(out, EFFECT_REPORT, sender.slot);
+    effect->report = (uint8_t)what;
+    effect->token = token;
+    if (session->wait == WAIT_REPORT && session->datagram_bytes_out < router->limits.window_bytes)
+        session_resume(router, sender.slot, out);
+}
+
 static void report(struct router *router, struct handle sender, uint32_t token, uint32_t cost, enum router_report what, struct effects *out)
 {
+    if (sender.shard == router->shard) { // nothing in the FIFO matters to it
+        reported(router, sender, token, cost, what, out);
+        return;
+    }
     struct mail mail = {
         .type = MAIL_REPORT, .flags = (uint8_t)what, .to_shard = sender.shard, .number = token, .to = sender, .account = cost};
     mail_send(router, &mail, out);
@@ -107,25 +128,10 @@ void datagram_send(struct router *router, uint32_t slot, const struct key *dest,
     effect->mail = mail;
 }
 
-static void on_report(struct router *router, const struct mail *mail, struct effects *out)
-{
-    struct session *session = session_of(router, mail->to);
-    if (session == NULL || session->state == SESSION_LEAVING)
-        return;
-    CHECK(session->datagrams_out > 0 && session->datagram_bytes_out >= mail->account);
-    session->datagrams_out--;
-    session->datagram_bytes_out -= (uint32_t)mail->account;
-    struct effect *effect = effect_add(out, EFFECT_REPORT, mail->to.slot);
-    effect->report = mail->flags;
-    effect->token = mail->number;
-    if (session->wait == WAIT_REPORT && session->datagram_bytes_out < router->limits.window_bytes)
-        session_resume(router, mail->to.slot, out);
-}
-
 void datagram_mail(struct router *router, const struct mail *mail, struct bytes payload, struct effects *out)
 {
     if (mail->type == MAIL_REPORT)
-        on_report(router, mail, out);
+        reported(router, mail->to, mail->number, (uint32_t)mail->account, (enum router_report)mail->flags, out);
     else if (mail->type == MAIL_DATAGRAM)
         route(router, mail, directory_holder(router, &mail->b), payload, out);
     else

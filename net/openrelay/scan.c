@@ -11,13 +11,18 @@ struct cursor {
     bool spaced; // a space was passed
 };
 
-// With the punctuation that stands around them, in the order that most clients write.
-static const struct bytes keys[OPENRELAY_SEND_FIELDS] = {
-#define X(name) [FIELD_##name] = {(const uint8_t *)"\"" #name "\":", sizeof(#name) - 1 + 3},
-    X(recipient_id) X(sender_id) X(encrypted_data) X(message_id) X(timestamp) X(ttl) X(signature) X(hardware_id) X(content_type)
-        X(size_bytes)
-#undef X
-};
+// In the order that most clients write.
+#define SEND_FIELDS(X)                                                                                                                     \
+    X(recipient_id)                                                                                                                        \
+    X(sender_id)                                                                                                                           \
+    X(encrypted_data)                                                                                                                      \
+    X(message_id)                                                                                                                          \
+    X(timestamp)                                                                                                                           \
+    X(ttl)                                                                                                                                 \
+    X(signature)                                                                                                                           \
+    X(hardware_id)                                                                                                                         \
+    X(content_type)                                                                                                                        \
+    X(size_bytes)
 
 typedef uint8_t block __attribute__((vector_size(16), aligned(1), may_alias));
 typedef uint64_t block_words __attribute__((vector_size(16)));
@@ -54,18 +59,32 @@ static inline void take_spaces(struct cursor *cursor)
         cursor->spaced = true;
 }
 
-// The field whose key stands here, or -1. It is looked for from `expected` on.
-static int take_key(struct cursor *cursor, unsigned expected)
+// Whether the key of `field` stands here: lengths that the compiler knows are compared in few words.
+static inline __attribute__((always_inline)) bool take_key_of(struct cursor *cursor, unsigned field)
 {
-    for (unsigned i = 0, field = expected; i < OPENRELAY_SEND_FIELDS; i++, field++) {
-        field = field < OPENRELAY_SEND_FIELDS ? field : 0;
-        if (take(cursor, keys[field].ptr, keys[field].len))
-            return (int)field;
+    switch (field) {
+#define X(name)                                                                                                                            \
+    case FIELD_##name:                                                                                                                     \
+        return TAKE(cursor, "\"" #name "\":");
+        SEND_FIELDS(X)
+#undef X
+    default:
+        return false;
     }
+}
+
+// The field whose key stands here, or -1.
+static inline int take_key(struct cursor *cursor, unsigned expected)
+{
+    if (take_key_of(cursor, expected))
+        return (int)expected;
+    for (unsigned field = 0; field < OPENRELAY_SEND_FIELDS; field++)
+        if (take_key_of(cursor, field))
+            return (int)field;
     return -1;
 }
 
-static bool take_number(struct cursor *cursor, struct openrelay_value *ret_value)
+static inline bool take_number(struct cursor *cursor, struct openrelay_value *ret_value)
 {
     const uint8_t *first = cursor->at;
     uint64_t number = 0;
@@ -75,7 +94,7 @@ static bool take_number(struct cursor *cursor, struct openrelay_value *ret_value
     return cursor->at - first == 1 || (cursor->at > first && *first != '0'); // what follows must be a comma or a brace anyway
 }
 
-static bool take_value(struct cursor *cursor, struct openrelay_value *ret_value)
+static inline bool take_value(struct cursor *cursor, struct openrelay_value *ret_value)
 {
     if (TAKE(cursor, "\"")) {
         const uint8_t *quote = memchr(cursor->at, '"', (size_t)(cursor->end - cursor->at));

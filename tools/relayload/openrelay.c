@@ -15,7 +15,7 @@
 static _Thread_local struct {
     struct key peer, sender, text_own, text_peer;
     size_t head_len;
-    char tail[TEXT_BYTES_MAX];
+    char tail[TEXT_BYTES_MAX], sender_id[OPENRELAY_ID_LEN];
     uint8_t *payload;
     size_t payload_len, payload_max;
     char *text;
@@ -93,17 +93,35 @@ struct bytes openrelay_send_end(const struct client *client)
     return bytes_of(draft.text, len);
 }
 
+// The sender is most often the last one again.
+static bool decode_sender(struct bytes sender)
+{
+    size_t len;
+    if (sender.len != OPENRELAY_ID_LEN)
+        return false;
+    if (memcmp(draft.sender_id, sender.ptr, sender.len) == 0)
+        return true;
+    memset(draft.sender_id, 0, sizeof draft.sender_id);
+    if (sodium_hex2bin(draft.sender.bytes, sizeof draft.sender.bytes, (const char *)sender.ptr, sender.len, NULL, &len, NULL) != 0 ||
+        len != sizeof draft.sender.bytes)
+        return false;
+    memcpy(draft.sender_id, sender.ptr, sender.len);
+    return true;
+}
+
 static bool decode(const struct openrelay_message *message, struct buckets_event *ret_event)
 {
     struct bytes sender = message->values[FIELD_sender_id].text, data = message->values[FIELD_encrypted_data].text;
-    size_t key_len, data_len;
-    if (!grow(&draft.data, &draft.data_max, data.len + 1) ||
-        sodium_hex2bin(draft.sender.bytes, sizeof draft.sender.bytes, (const char *)sender.ptr, sender.len, NULL, &key_len, NULL) != 0 ||
-        sodium_base642bin(draft.data, draft.data_max, (const char *)data.ptr, data.len, NULL, &data_len, NULL,
-                          sodium_base64_VARIANT_ORIGINAL) != 0)
+    if (!grow(&draft.data, &draft.data_max, data.len + 1) || !decode_sender(sender) || data.len % 4 != 0)
         return false;
-    *ret_event = (struct buckets_event){.kind = 'd', .key = bytes_of(draft.sender.bytes, key_len), .data = bytes_of(draft.data, data_len)};
-    return key_len == sizeof draft.sender.bytes;
+    int len = EVP_DecodeBlock(draft.data, data.ptr, (int)data.len);
+    for (size_t i = 1; i <= 2 && i <= data.len && len > 0 && data.ptr[data.len - i] == '='; i++)
+        len--; // it counts the padding
+    if (len < 0)
+        return false;
+    *ret_event = (struct buckets_event){
+        .kind = 'd', .key = bytes_of(draft.sender.bytes, sizeof draft.sender.bytes), .data = bytes_of(draft.data, (size_t)len)};
+    return true;
 }
 
 bool openrelay_event(struct client *client, struct bytes text, struct buckets_event *ret_event)
