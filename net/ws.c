@@ -426,10 +426,11 @@ uint8_t ws_utf8(uint8_t state, struct bytes text)
     size_t at = state == 0 ? ascii_blocks(text) : 0;
     while (at < text.len) {
         uint64_t word;
-        if (state == 0 && text.len - at >= 8) {
-            memcpy(&word, text.ptr + at, 8);
+        if (state == 0 && text.len >= 8) {
+            size_t from = text.len - at >= 8 ? at : text.len - 8; // the last eight may have been seen in part
+            memcpy(&word, text.ptr + from, 8);
             if ((word & 0x8080808080808080u) == 0) {
-                at += 8;
+                at = from + 8;
                 continue;
             }
         }

@@ -3,8 +3,8 @@
 #pragma once
 #include "shards/base/bytes.h"
 
-// Every key that some message knows, in no order of importance. X(name): the JSON key and FIELD_name.
-#define OPENRELAY_FIELDS(X)                                                                                                                \
+// The keys of Send and Receive, in the order of their array form. X(name): the JSON key and FIELD_name.
+#define OPENRELAY_SEND_KEYS(X)                                                                                                             \
     X(recipient_id)                                                                                                                        \
     X(sender_id)                                                                                                                           \
     X(encrypted_data)                                                                                                                      \
@@ -14,7 +14,12 @@
     X(signature)                                                                                                                           \
     X(hardware_id)                                                                                                                         \
     X(content_type)                                                                                                                        \
-    X(size_bytes)                                                                                                                          \
+    X(size_bytes)
+#define OPENRELAY_SEND_FIELDS 10
+
+// Every key that some message knows, in no order of importance.
+#define OPENRELAY_FIELDS(X)                                                                                                                \
+    OPENRELAY_SEND_KEYS(X)                                                                                                                 \
     X(device_id)                                                                                                                           \
     X(public_key)                                                                                                                          \
     X(challenge)                                                                                                                           \
@@ -26,7 +31,6 @@
     X(status)                                                                                                                              \
     X(message)                                                                                                                             \
     X(code)
-#define OPENRELAY_SEND_FIELDS 10 // the first ten are those of Send and Receive, in the order of its array form
 
 enum openrelay_field {
 #define X(name) FIELD_##name,

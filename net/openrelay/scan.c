@@ -11,36 +11,25 @@ struct cursor {
     bool spaced; // a space was passed
 };
 
-// In the order that most clients write.
-#define SEND_FIELDS(X)                                                                                                                     \
-    X(recipient_id)                                                                                                                        \
-    X(sender_id)                                                                                                                           \
-    X(encrypted_data)                                                                                                                      \
-    X(message_id)                                                                                                                          \
-    X(timestamp)                                                                                                                           \
-    X(ttl)                                                                                                                                 \
-    X(signature)                                                                                                                           \
-    X(hardware_id)                                                                                                                         \
-    X(content_type)                                                                                                                        \
-    X(size_bytes)
-
 typedef uint8_t block __attribute__((vector_size(16), aligned(1), may_alias));
 typedef uint64_t block_words __attribute__((vector_size(16)));
+
+static inline block odd_bytes(const uint8_t *ptr)
+{
+    const block bytes = *(const block *)(const void *)ptr;
+    return (block)(bytes < 0x20) | (block)(bytes == '\\');
+}
 
 // Neither escapes nor control characters: every quote is one that JSON means, and texts go out as they came.
 static bool is_plain(struct bytes input)
 {
-    block odd = {0};
-    size_t at = 0;
-    for (; input.len - at >= sizeof(block); at += sizeof(block)) {
-        const block bytes = *(const block *)(const void *)(input.ptr + at);
-        odd |= (block)(bytes < 0x20) | (block)(bytes == '\\');
-    }
-    block_words words = (block_words)odd;
-    bool plain = (words[0] | words[1]) == 0;
-    for (; at < input.len; at++)
-        plain = plain && input.ptr[at] >= 0x20 && input.ptr[at] != '\\';
-    return plain;
+    if (input.len < sizeof(block))
+        return false;
+    block odd = odd_bytes(input.ptr + input.len - sizeof(block)); // overlaps the last of these
+    for (size_t at = 0; at + sizeof(block) < input.len; at += sizeof(block))
+        odd |= odd_bytes(input.ptr + at);
+    const block_words words = (block_words)odd;
+    return (words[0] | words[1]) == 0;
 }
 
 static inline bool take(struct cursor *cursor, const void *text, size_t len)
@@ -66,7 +55,7 @@ static inline __attribute__((always_inline)) bool take_key_of(struct cursor *cur
 #define X(name)                                                                                                                            \
     case FIELD_##name:                                                                                                                     \
         return TAKE(cursor, "\"" #name "\":");
-        SEND_FIELDS(X)
+        OPENRELAY_SEND_KEYS(X)
 #undef X
     default:
         return false;
