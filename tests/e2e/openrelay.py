@@ -118,3 +118,11 @@ class OpenRelayTest(RelayTest):
 
     def both(self):
         return self.registered(), self.registered()
+
+    def wait_gone(self, peer, target):
+        for _ in range(200):
+            payload = send_payload(peer.id, target)
+            peer.say("Send", payload)
+            if peer.read() == NOT_CONNECTED:
+                return
+        self.fail("still connected")

@@ -179,6 +179,36 @@ class SendTest(OpenRelayTest):
         two.expect(*(receive for receive, _ in sent))
         one.expect(*(done for _, done in sent))
 
+    def test_many_recipients(self):
+        """Each Send reaches whom it names, whomever the last one went to; one that leaves is gone, one that comes back is there."""
+        common = fresh_id()
+        sender, ids = self.registered(), [common, common[:-1] + "g", common + "0", common[:-1], "\u00e9"]
+        devices = [self.registered(hardware_id) for hardware_id in ids]
+        for index in (0, 0, 1, 0, 2, 2, 3, 2, 4, 4, 0):
+            receive, done = sender.send(ids[index], str(index))
+            devices[index].expect(receive)
+            sender.expect(done)
+        devices[0].ws.close()
+        self.wait_gone(sender, ids[0])
+        again = self.registered(ids[0])
+        receive, done = sender.send(ids[0])
+        again.expect(receive)
+        sender.expect(done)
+
+    def test_one_send_in_many_forms(self):
+        """However a client writes a Send, the recipient reads the same."""
+        one, two = self.both()
+        payload = send_payload(one.id, two.id, "QUJD+/==", ttl=7, signature="s")
+        turned = dict(reversed(payload.items()))
+        upper = {**payload, "message_id": payload["message_id"].upper()}
+        forms = [dump("Send", payload), json.dumps({"type": "Send", "payload": payload}), dump("Send", turned), dump("Send", upper),
+                 dump("Send", {**payload, "sender_id": two.id}), json.dumps({"payload": payload, "type": "Send"}, indent=1),
+                 dump("Send", payload).replace("+", "\\u002B"), dump("Send", {**payload, "more": [1, {"ttl": 2}]})]
+        for form in forms:
+            one.text(form)
+            two.expect(dump("Receive", payload))
+            one.expect(ack(payload["message_id"]))
+
     def test_large(self):
         """Two MiB, as one frame and in fragments of 16 KiB."""
         one, two = self.both()
@@ -299,14 +329,6 @@ class IdentityTest(OpenRelayTest):
             else:
                 device.wire.reset()
             self.wait_gone(peer, device.id)
-
-    def wait_gone(self, peer, target):
-        for _ in range(200):
-            payload = send_payload(peer.id, target)
-            peer.say("Send", payload)
-            if peer.read() == NOT_CONNECTED:
-                return
-        self.fail("still connected")
 
 
 class TimeoutTest(OpenRelayTest):
