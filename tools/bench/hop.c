@@ -91,9 +91,9 @@ static size_t pass_on(struct hop *hop, struct lane *lane, const uint8_t *buf, si
 // false: the lane has ended.
 static bool serve(struct hop *hop, struct lane *lane)
 {
-    if (lane->start < lane->end) {
+    if (lane->stalled) {
         lane->start += pass_on(hop, lane, lane->pending + lane->start, lane->end - lane->start);
-        if (lane->start < lane->end)
+        if (lane->start < lane->end || leg_flush(&lane->out) != 0)
             return true;
         set_stalled(hop, lane, false);
     }
@@ -109,8 +109,8 @@ static bool serve(struct hop *hop, struct lane *lane)
         memcpy(lane->pending, hop->buffer + done, (size_t)n - done);
         lane->start = 0;
         lane->end = (size_t)n - done;
-        set_stalled(hop, lane, true);
     }
+    set_stalled(hop, lane, done < (size_t)n || leg_flush(&lane->out) != 0);
     return true;
 }
 
@@ -235,8 +235,8 @@ static void read_result(const struct hop *hop, struct hop_result *ret_result)
 static int measure_with_load(struct hop *hop, struct hop_result *ret_result)
 {
     const struct hop_options *options = hop->options;
-    SSL_CTX *server_context = options->tls ? leg_context(true, options->batch) : NULL;
-    SSL_CTX *client_context = options->tls ? leg_context(false, true) : NULL;
+    SSL_CTX *server_context = options->tls ? leg_context(true) : NULL;
+    SSL_CTX *client_context = options->tls ? leg_context(false) : NULL;
     struct sockaddr_in address;
     int status = -ENOMEM;
     hop->listen_fd = -1;
