@@ -1,6 +1,7 @@
 // See leg.h.
 #include "tools/bench/leg.h"
 
+#include "net/tls_context.h"
 #include "shards/base/check.h"
 #include "tools/bench/selfsigned.h"
 #include <errno.h>
@@ -75,7 +76,8 @@ SSL_CTX *leg_context(bool server)
     if (!context)
         return NULL;
     SSL_CTX_set_num_tickets(context, 0);
-    if (SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 || (server && !selfsigned_use(context))) {
+    if (SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 || SSL_CTX_set_ciphersuites(context, TLS_CONTEXT_SUITES) != 1 ||
+        (server && !selfsigned_use(context))) {
         SSL_CTX_free(context);
         return NULL;
     }
