@@ -1,4 +1,5 @@
-// Output queue: see outq.h. Blocks grow with what is queued, so that a busy session needs few and an occasional event only 1 KiB.
+// Output queue: see outq.h. Blocks grow with what is queued, so that a busy session needs few and an occasional event
+// only 256 bytes: a login that thousands are told of would else take megabytes for a moment.
 #include "net/outq.h"
 
 #include <errno.h>
@@ -8,7 +9,7 @@
 
 #define IOV_MAX_PER_WRITE 64
 #define BLOCK_BYTES_BUSY 16384 // a queue that outgrew its first block is likely to go on
-#define BLOCK_BYTES_FIRST 1024
+#define BLOCK_BYTES_FIRST 256
 
 uint8_t *outq_reserve(struct outq *queue, struct pool *pool, size_t len)
 {
@@ -81,19 +82,17 @@ void outq_consume(struct outq *queue, struct pool *pool, size_t len)
 struct bytes outq_front(const struct outq *queue, uint8_t *scratch, size_t max)
 {
     const struct block *block = queue->head;
-    size_t wanted = queue->bytes < max ? queue->bytes : max;
-    CHECK(wanted > 0);
+    CHECK(queue->bytes > 0);
     while (block->end == block->start) // reserved, never committed
         block = block->next;
-    if (block->end - block->start >= wanted)
-        return bytes_of(block->data + block->start, wanted);
-    for (size_t have = 0; have < wanted; block = block->next) {
-        size_t len = block->end - block->start;
-        len = len < wanted - have ? len : wanted - have;
+    size_t len = block->end - block->start;
+    if (len >= max || len == queue->bytes || queue->bytes > max)
+        return bytes_of(block->data + block->start, len < max ? len : max);
+    for (size_t have = 0; have < queue->bytes; have += len, block = block->next) {
+        len = block->end - block->start;
         memcpy(scratch + have, block->data + block->start, len);
-        have += len;
     }
-    return bytes_of(scratch, wanted);
+    return bytes_of(scratch, queue->bytes);
 }
 
 int64_t outq_flush(struct outq *queue, struct pool *pool, int fd)

@@ -19,8 +19,8 @@ bool outq_append(struct outq *queue, struct pool *pool, struct bytes bytes);
 // Writes as much as the descriptor takes. >= 0: bytes written (all: the queue is empty; fewer: the descriptor is full); < 0: -errno.
 int64_t outq_flush(struct outq *queue, struct pool *pool, int fd);
 
-// The first bytes of a queue that is not empty, at most `max`, in one piece: as many as there are up to `max`, copied to `scratch` (`max`
-// bytes) only when they lie in several blocks. Borrowed until the queue changes.
+// The first bytes of a queue that is not empty, at most `max`, in one piece: all that is left, copied to `scratch` (`max` bytes) if it lies
+// in several blocks, or when that is more than `max`, what the first block has. Borrowed until the queue changes.
 struct bytes outq_front(const struct outq *queue, uint8_t *scratch, size_t max);
 void outq_consume(struct outq *queue, struct pool *pool, size_t len); // drops the first `len` bytes
 

@@ -29,7 +29,7 @@ bool tls_put_early(struct tls_engine *engine, struct tls *tls, struct bytes byte
 
 // As os_readv, of what the peer says: > 0 bytes, 0 the end, -EAGAIN nothing now, else -errno (-EPROTO: broken TLS, the peer has been told).
 // max: at least TLS_READ_BYTES_MIN. *ret_more: another call may find something although the socket reports nothing new.
-#define TLS_READ_BYTES_MIN 131072
+#define TLS_READ_BYTES_MIN 180224
 ssize_t tls_read(struct tls_engine *engine, struct tls *tls, int fd, uint8_t *ptr, size_t max, bool *ret_more);
 // Seals what is in `plain` and writes it, in records of up to 16 KiB. >= 0: bytes that the socket took; < 0: -errno.
 // Afterwards tls->sealed is empty, or the socket is full. `plain` stays until the handshake is done.

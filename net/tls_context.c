@@ -325,6 +325,7 @@ SSL_CTX *tls_context_create(const struct tls_identity *identity, SSL_CTX *old)
     SSL_CTX_set_timeout(context, SESSION_TIMEOUT_S);
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
     if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 && SSL_CTX_set_num_tickets(context, 1) == 1 &&
+        SSL_CTX_set_ciphersuites(context, TLS_CONTEXT_SUITES) == 1 &&
         SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
         SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384") == 1 &&
         SSL_CTX_use_cert_and_key(context, identity->certificate, identity->key, identity->chain, /* override= */ 1) == 1 &&

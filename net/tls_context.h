@@ -14,6 +14,9 @@ void tls_identity_destroy(struct tls_identity *identity);              // takes 
 int tls_identity_days_left(const struct tls_identity *identity);       // of the certificate
 const char *tls_identity_subject(const struct tls_identity *identity); // for people; lives as long as identity
 
+// Suites of TLS 1.3 in our order, the one that every implementation must have (RFC 8446 9.1) first: 10 rounds in place of AES-256's 14, and
+// 200 bytes less for a connection, since its SHA-256 states are half as large as SHA-384's.
+#define TLS_CONTEXT_SUITES "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 // A context with fresh ticket keys, or with those of `old`, so that sessions made by either can be resumed (RFC 5077, RFC 8446 4.6.1).
 // TLS 1.2 and 1.3, forward secrecy and AEAD only. The caller owns the reference. NULL: out of memory.
 SSL_CTX *tls_context_create(const struct tls_identity *identity, SSL_CTX *old);

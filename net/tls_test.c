@@ -62,6 +62,8 @@ static void ends_init(struct ends *ends, unsigned way)
     CHECK(ends->buffer != NULL && ends->got != NULL && ends->pool != NULL && ends->engine != NULL && ends->client_context != NULL);
     ends->fd = fds[0];
     ends->peer_fd = fds[1];
+    if (way % 3 == 2)
+        CHECK(SSL_CTX_set_max_proto_version(ends->client_context, TLS1_2_VERSION) == 1);
     ends->tls = tls_create(ends->engine);
     ends->client = SSL_new(ends->client_context);
     ends->to_client = BIO_new(BIO_s_mem());
@@ -212,9 +214,34 @@ static void test_key_updates(void)
         struct iovec iov = {.iov_base = piece, .iov_len = (size_t)len};
         CHECK(os_writev(ends.peer_fd, &iov, 1) == len);
         result = read_some(&ends);
-        CHECK(ends.tls->sealed.bytes <= 131072);
+        CHECK(ends.tls->sealed.bytes <= 262144);
     }
     CHECK(result == -EPROTO);
+    ends_fini(&ends);
+}
+
+static bool is_wiped(EVP_PKEY *key)
+{
+    uint8_t raw[64];
+    size_t private_bytes = sizeof(raw), public_bytes = sizeof(raw);
+    bool wiped = EVP_PKEY_get_raw_private_key(key, raw, &private_bytes) != 1 && EVP_PKEY_get_raw_public_key(key, raw, &public_bytes) != 1;
+    EVP_PKEY_free(key);
+    return wiped;
+}
+
+// Neither the keys of the handshake nor the certificate stay with an established connection; new keys can still be made.
+static void test_forgotten(void)
+{
+    struct ends ends;
+    EVP_PKEY *key = NULL;
+    ends_init(&ends, 0);
+    CHECK(SSL_get_certificate(ends.tls->ssl) != NULL);
+    shake_hands(&ends);
+    CHECK(SSL_get_tmp_key(ends.tls->ssl, &key) == 1 && is_wiped(key));
+    CHECK(SSL_get_peer_tmp_key(ends.tls->ssl, &key) == 1 && is_wiped(key));
+    CHECK(SSL_get_certificate(ends.tls->ssl) == NULL);
+    CHECK(SSL_key_update(ends.client, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_write(ends.client, "hello", 5) == 5);
+    CHECK(carry(&ends) > 0 && ends.got_len == 5 && memcmp(ends.got, "hello", 5) == 0);
     ends_fini(&ends);
 }
 
@@ -242,5 +269,6 @@ int main(void)
     }
     test_key_updates();
     test_early();
+    test_forgotten();
     return 0;
 }

@@ -6,14 +6,14 @@
 
 #include "shards/base/check.h"
 
-#define CLASSES 6
+#define CLASSES 7
 #ifdef __SANITIZE_ADDRESS__
 #define IDLE_BYTES_MAX 0 // so that ASan sees a use after pool_give
 #else
 #define IDLE_BYTES_MAX (2u << 20) // for each class
 #endif
 
-static const uint32_t class_capacity[CLASSES] = {1024, 4096, 16384, 65536, 262144, 1052672};
+static const uint32_t class_capacity[CLASSES] = {256, 1024, 4096, 16384, 65536, 262144, 1052672};
 
 struct free_list {
     struct block *first;

@@ -96,15 +96,15 @@ static bool answer(const struct hop *hop, struct lane *lane, size_t len)
     size_t left = lane->unanswered / hop->options->message_bytes * hop->options->answer_bytes;
     lane->unanswered %= hop->options->message_bytes;
     CHECK(left <= HOP_BUFFER_BYTES);
-    return left == 0 || leg_write(&lane->in, hop->answers, left) == (ssize_t)left;
+    return left == 0 || (leg_write(&lane->in, hop->answers, left) == (ssize_t)left && leg_flush(&lane->in) == 0);
 }
 
 // false: the lane has ended.
 static bool serve(struct hop *hop, struct lane *lane)
 {
-    if (lane->start < lane->end) {
+    if (lane->stalled) {
         lane->start += pass_on(hop, lane, lane->pending + lane->start, lane->end - lane->start);
-        if (lane->start < lane->end)
+        if (lane->start < lane->end || leg_flush(&lane->out) != 0)
             return true;
         set_stalled(hop, lane, false);
     }
@@ -120,8 +120,8 @@ static bool serve(struct hop *hop, struct lane *lane)
         memcpy(lane->pending, hop->buffer + done, (size_t)n - done);
         lane->start = 0;
         lane->end = (size_t)n - done;
-        set_stalled(hop, lane, true);
     }
+    set_stalled(hop, lane, done < (size_t)n || leg_flush(&lane->out) != 0);
     return answer(hop, lane, (size_t)n);
 }
 
@@ -246,8 +246,8 @@ static void read_result(const struct hop *hop, struct hop_result *ret_result)
 static int measure_with_load(struct hop *hop, struct hop_result *ret_result)
 {
     const struct hop_options *options = hop->options;
-    SSL_CTX *server_context = options->tls ? leg_context(true, options->batch) : NULL;
-    SSL_CTX *client_context = options->tls ? leg_context(false, true) : NULL;
+    SSL_CTX *server_context = options->tls ? leg_context(true) : NULL;
+    SSL_CTX *client_context = options->tls ? leg_context(false) : NULL;
     struct sockaddr_in address;
     int status = -ENOMEM;
     hop->listen_fd = -1;

@@ -67,7 +67,7 @@ static bool push(struct load *load, struct flow *flow)
             return false;
         flow->unsent_bytes -= (size_t)n;
     }
-    bool waits = flow->unsent_bytes > 0;
+    bool waits = flow->unsent_bytes > 0 || leg_flush(&flow->sender) != 0;
     if (waits != flow->waits_for_room) {
         watch(load, flow, true, EPOLLIN | (waits ? EPOLLOUT : 0), EPOLL_CTL_MOD);
         flow->waits_for_room = waits;
