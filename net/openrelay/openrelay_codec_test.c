@@ -75,6 +75,8 @@ static void test_taken(void)
         "{\"type\":\"Status\",\"payload\":{\"hardware_id\":\"h\",\"status\":\"Away\"}}",
         "{\"type\":\"AuthVerify\",\"payload\":{\"device_id\":\"t\",\"challenge_response\":\"c\",\"hardware_id\":\"h\"}}",
         "{\"type\":\"AuthSuccess\",\"payload\":{\"recipient_id\":\"t\",\"trusted\":true,\"hardware_id\":\"h\"}}",
+        "{\"type\":\"AuthSuccess\",\"payload\":{\"recipient_id\":\"t\",\"trusted\":true,\"hardware_id\":\"h\",\"device_id\":1,\"device_"
+        "id\":2}}",
     };
     for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
         expect(taken[i], true);
@@ -91,6 +93,8 @@ static void test_refused(void)
         "5",
         "\"Ping\"",
         "\xef\xbb\xbf{\"type\":\"Ping\"}",
+        "\v{\"type\":\"Ping\"}", // which yajl takes for white space
+        "{\"type\":\f\"Ping\"}",
         SEND "x",
         SEND SEND,
         "{\"type\":\"Ping\"",

@@ -249,6 +249,12 @@ static int hex4(struct bytes input, size_t at)
     return value;
 }
 
+// yajl's white space has two characters that JSON's has not; in texts they are errors anyway.
+static bool spaces_sound(struct bytes input)
+{
+    return memchr(input.ptr, '\v', input.len) == NULL && memchr(input.ptr, '\f', input.len) == NULL;
+}
+
 // yajl replaces a lone surrogate by '?'; here it is an error. Backslashes stand only in texts, or the whole is broken anyway.
 static bool surrogates_sound(struct bytes input)
 {
@@ -309,11 +315,19 @@ static bool words_sound(struct openrelay_message *message)
     return !has_target || message->values[FIELD_recipient_id].kind == VALUE_TEXT;
 }
 
+// The fields of its type; where the target has its newer name, the older is any unknown key.
+static uint32_t known_fields(const struct openrelay_message *message)
+{
+    const struct shape *shape = &shapes[message->type];
+    uint32_t known = shape->texts | shape->numbers | shape->truths;
+    return message->values[FIELD_recipient_id].kind == VALUE_TEXT ? known & ~BIT(device_id) : known;
+}
+
 // What a message of its type must hold is there, and of the right kind.
 static bool fields_sound(struct openrelay_message *message)
 {
     const struct shape *shape = &shapes[message->type];
-    for (uint32_t left = shape->texts | shape->numbers | shape->truths; left != 0; left &= left - 1)
+    for (uint32_t left = known_fields(message); left != 0; left &= left - 1)
         if (!field_sound(shape, &message->values[__builtin_ctz(left)], left & -left))
             return false;
     return words_sound(message);
@@ -322,8 +336,7 @@ static bool fields_sound(struct openrelay_message *message)
 static bool message_sound(const struct reader *reader)
 {
     struct openrelay_message *message = reader->message;
-    const struct shape *shape = &shapes[message->type];
-    uint32_t known = shape->texts | shape->numbers | shape->truths;
+    uint32_t known = known_fields(message);
     if (known == 0) // Ping, Pong
         return reader->payload == PAYLOAD_NULL || (reader->payload == PAYLOAD_ABSENT && !reader->envelope_array);
     bool may_be_array = message->type == OPENRELAY_Send || message->type == OPENRELAY_Receive;
@@ -345,7 +358,7 @@ bool openrelay_parse_by_yajl(struct bytes input, struct openrelay_message *ret_m
                                              .yajl_end_array = close_container};
     *ret_message = (struct openrelay_message){.input_len = input.len};
     struct reader reader = {.message = ret_message, .input = input, .field = -1};
-    if (input.len == 0 || !surrogates_sound(input))
+    if (input.len == 0 || !spaces_sound(input) || !surrogates_sound(input))
         return false;
     yajl_handle handle = yajl_alloc(&callbacks, NULL, &reader);
     if (handle == NULL)
