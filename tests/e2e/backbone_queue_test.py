@@ -1,6 +1,7 @@
-"""Backbone's messages for clients that are away: order, answers, expiry, limits, restarts and kill -9, who may have them."""
+"""Backbone's messages for clients that are away: order, answers, expiry, limits, full disks, restarts and kill -9, who may have them."""
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -315,6 +316,20 @@ class RestartTest(KeepingTest):
             receiver = self.client(identity, key)
             self.assertEqual([receiver.read_c2c() for _ in expected], expected)
             self.assertEqual(os.stat(os.path.join(self.server.directory, "openrelay.sqlite")).st_mode & 0o777, 0o600)
+
+    def test_full_disk(self):
+        """What cannot be written is not said to be kept; with room again all goes on, in order."""
+        (key, identity), sender = self.enrolled(), self.sender()
+        resource.prlimit(self.server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        sender.say(c2c(identity, b"no room"))
+        sender.say(c2c(identity, b"no room either"))
+        self.told(sender, NOT_KEPT, NOT_KEPT)
+        resource.prlimit(self.server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        sender.say(c2c(identity, b"room"))
+        self.told(sender, KEPT)
+        receiver = self.client(identity, key)
+        self.assertEqual(receiver.read_c2c(), b"room")
+        self.quiet(receiver)
 
     def test_taken_is_deleted(self):
         """What its recipient has is not on the disk any more when the relay has ended, not even in free pages."""
