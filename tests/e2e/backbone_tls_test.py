@@ -115,7 +115,7 @@ class TlsTest(KeepingTest):
         (key, identity), sender = self.enrolled(), self.sender()
         sender.say(c2c(uuid.uuid4(), b"x"))
         self.assertEqual(sender.read_c2s()[1][0], 1)
-        expected = [b"%d" % i + os.urandom(20000) for i in range(20)]
+        expected = [b"%d" % i + os.urandom(20000) for i in range(10)]
         for payload in expected:
             sender.say(c2c(identity, payload))
         self.told(sender, *[KEPT] * len(expected))
