@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "net/config.h"
+#include "net/openrelay/scan.h"
 #include "net/openrelay/state.h"
 #include "net/shard.h"
 #include "shards/base/check.h"
@@ -265,7 +266,7 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
         openrelay_error(conn, "Server has reached monthly bandwidth limit. Please try again next month.", 509);
     } else if (opcode == WS_TEXT) {
         struct openrelay_message message;
-        if (openrelay_parse(bytes_of(ptr, len), &message))
+        if (openrelay_parse(bytes_of(ptr, openrelay_put_plus(ptr, len)), &message))
             take_message(conn, &message);
         else
             openrelay_error(conn, "Invalid message format", 400);

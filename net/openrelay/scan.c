@@ -134,3 +134,25 @@ bool openrelay_scan(struct bytes input, struct openrelay_message *ret_message)
         ret_message->body = bytes_of(body, (size_t)(cursor.at - body));
     return TAKE(&cursor, "}}") && cursor.at == cursor.end;
 }
+
+size_t openrelay_put_plus(uint8_t *text, size_t len)
+{
+    static const char plus[] = "\\u002B";
+    const size_t plus_len = sizeof(plus) - 1;
+    const uint8_t *end = text + len;
+    uint8_t *first = memchr(text, '\\', len);
+    for (const uint8_t *at = first; at != NULL; at = memchr(at + plus_len, '\\', (size_t)(end - at) - plus_len))
+        if ((size_t)(end - at) < plus_len || memcmp(at, plus, plus_len) != 0)
+            return len;
+    uint8_t *to = first;
+    for (const uint8_t *at = first; at != NULL && at < end;) {
+        *to++ = '+';
+        at += plus_len;
+        const uint8_t *next = memchr(at, '\\', (size_t)(end - at));
+        size_t kept = (size_t)((next != NULL ? next : end) - at);
+        memmove(to, at, kept);
+        to += kept;
+        at += kept;
+    }
+    return first == NULL ? len : (size_t)(to - text);
+}

@@ -130,8 +130,34 @@ static size_t change(char *text, size_t len, uint32_t *state)
     return len - gone + piece_len;
 }
 
+static void test_put_plus(void)
+{
+    static const char *const rows[][2] = {{"", ""},
+                                          {"none", "none"},
+                                          {"\\u002B", "+"},
+                                          {"a\\u002Bb\\u002B\\u002Bcd", "a+b++cd"},
+                                          {"a\\u002Bb\\n", "a\\u002Bb\\n"},
+                                          {"\\\\u002B", "\\\\u002B"},
+                                          {"\\u002B\\u002", "\\u002B\\u002"},
+                                          {"\\u002B\\", "\\u002B\\"},
+                                          {"\\u002b", "\\u002b"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        size_t len = strlen(rows[i][0]);
+        uint8_t *text = malloc(len > 0 ? len : 1); // so that ASan sees a step too far
+        CHECK(text != NULL);
+        memcpy(text, rows[i][0], len);
+        size_t left = openrelay_put_plus(text, len);
+        if (!bytes_equal(bytes_of(text, left), bytes_text(rows[i][1]))) {
+            printf("%s became %.*s\n", rows[i][0], (int)left, (const char *)text);
+            failures++;
+        }
+        free(text);
+    }
+}
+
 int main(void)
 {
+    test_put_plus();
     uint32_t state = 20261123;
     for (size_t i = 0; i < sizeof(recognised) / sizeof(recognised[0]); i++)
         expect(recognised[i], true);
