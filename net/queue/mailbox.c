@@ -33,10 +33,15 @@ void mailbox_fetch(struct conn *conn)
 {
     struct mailbox *mailbox = of(conn);
     CHECK(!mailbox->fetching && mailbox->draining && conn->entered);
+    if (mailbox->since_ns == 0) // not the turn's time: that of who held the key before must be earlier
+        mailbox->since_ns = os_now_ns();
     mailbox->fetching = true;
     mailbox->fetch_due = mailbox->fetch_again = false;
-    const struct queue_fetch fetch = {
-        .slot = conn->slot, .generation = conn->generation, .key = mailbox->key, .after = mailbox->given_number};
+    const struct queue_fetch fetch = {.slot = conn->slot,
+                                      .generation = conn->generation,
+                                      .key = mailbox->key,
+                                      .since_ns = mailbox->since_ns,
+                                      .after = mailbox->given_number};
     tell(conn, RECORD_QUEUE_FETCH, &fetch, sizeof(fetch), bytes_of(NULL, 0));
 }
 

@@ -197,7 +197,10 @@ static void on_fetch(struct queue *queue, const struct post_record *record)
     CHECK(record->body.len == sizeof(*fetch) && fetch->generation != 0);
     uint32_t index = devices_get(&queue->devices, &fetch->key);
     struct device *device = devices_at(&queue->devices, index);
-    device->fetch_holder = (struct handle){.shard = record->from, .slot = fetch->slot, .generation = fetch->generation};
+    if (fetch->since_ns < device->since_ns)
+        return; // it has lost the key since, and awaits no answer
+    device->holder = (struct handle){.shard = record->from, .slot = fetch->slot, .generation = fetch->generation};
+    device->since_ns = fetch->since_ns;
     device->fetch_after = fetch->after;
     if (!device->fetches) {
         device->fetches = true;
@@ -244,7 +247,6 @@ static bool add_to_batch(void *owner, const struct store_queue_row *row)
 
 static void serve(struct queue *queue, struct device *device)
 {
-    device->holder = device->fetch_holder;
     struct batch batch = {.queue = queue,
                           .head = {.slot = device->holder.slot, .generation = device->holder.generation, .memo = device->memo}};
     queue->batch_used = 0;
@@ -271,8 +273,8 @@ static void serve_fetches(struct queue *queue, uint64_t now_ns)
     while (queue->fetch_first != SLAB_NONE) {
         uint32_t index = queue->fetch_first;
         struct device *device = devices_at(&queue->devices, index);
-        bool awaited = !handle_is_none(device->fetch_holder);
-        if (awaited && post_is_full(queue->post, queue->config.node, device->fetch_holder.shard)) {
+        bool awaited = !handle_is_none(device->holder);
+        if (awaited && post_is_full(queue->post, queue->config.node, device->holder.shard)) {
             timer_set(node_timers(queue->node), &queue->retry_timer, now_ns + 1);
             return;
         }
@@ -315,6 +317,11 @@ static void on_taken(struct queue *queue, const struct post_record *record)
     queue->counts.taken += count - (index != SLAB_NONE ? devices_at(&queue->devices, index)->kept_count : 0);
 }
 
+static bool is_greater(const struct queue_memo *a, const struct queue_memo *b)
+{
+    return a->words[0] != b->words[0] ? a->words[0] > b->words[0] : a->words[1] > b->words[1];
+}
+
 static void on_left(struct queue *queue, const struct post_record *record)
 {
     const struct queue_left *left = (const struct queue_left *)(const void *)record->body.ptr;
@@ -324,12 +331,10 @@ static void on_left(struct queue *queue, const struct post_record *record)
         return;
     struct device *device = devices_at(&queue->devices, index);
     struct handle handle = {.shard = record->from, .slot = left->slot, .generation = left->generation};
-    if (device->fetches && handle_equal(device->fetch_holder, handle))
-        device->fetch_holder = nobody; // there is nobody to answer any more
-    else if (!handle_equal(device->holder, handle))
-        return; // somebody else has fetched since
-    device->memo = left->memo;
-    device->holder = nobody;
+    if (is_greater(&left->memo, &device->memo))
+        device->memo = left->memo;
+    if (handle_equal(device->holder, handle)) // else somebody else has entered since
+        device->holder = nobody;
     devices_settle(&queue->devices, index);
 }
 
