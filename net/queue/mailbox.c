@@ -2,6 +2,7 @@
 #include "net/queue/mailbox.h"
 
 #include "net/shard.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 
@@ -55,7 +56,7 @@ void mailbox_look(struct conn *conn)
         return;
     bool whole = conn_unsent(conn) == 0 && unacked == 0;
     bool up_to = conn->tls == NULL && conn->written_bytes >= mailbox->taken_offset + (size_t)unacked;
-    if (!whole && !up_to)
+    if (BUG(41) || (!whole && !up_to && !BUG(33)))
         return;
     const struct queue_taken taken = {.key = mailbox->key, .number = mailbox->taken_number};
     mailbox->taken_number = 0;
@@ -153,7 +154,7 @@ bool mailbox_hold(struct conn *conn, struct bytes text)
 {
     struct mailbox *mailbox = of(conn);
     uint32_t len = (uint32_t)text.len;
-    if (!mailbox->draining)
+    if (!mailbox->draining || BUG(32))
         return false;
     if (conn_append(conn, &mailbox->held, bytes_of(&len, sizeof(len)))) // bounded by the router: it counts this as queued
         (void)conn_append(conn, &mailbox->held, text);
@@ -208,7 +209,7 @@ static struct conn *conn_of(struct shard *shard, uint32_t slot, uint32_t generat
 static void on_look(struct shard *shard, const struct queue_look *look)
 {
     struct conn *conn = conn_of(shard, look->slot, look->generation);
-    struct mailbox *mailbox = conn != NULL ? of(conn) : NULL;
+    struct mailbox *mailbox = conn != NULL && !BUG(40) ? of(conn) : NULL;
     if (mailbox != NULL)
         mailbox->draining = true;
     if (mailbox != NULL && (mailbox->fetching || mailbox->fetch_due))

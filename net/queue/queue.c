@@ -6,6 +6,7 @@
 
 #include "net/queue/month.h"
 #include "net/queue/queue_internal.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -171,7 +172,7 @@ static void on_store(struct queue *queue, const struct post_record *record)
     const struct store_queue_row row = {.number = queue->next_number++,
                                         .recipient = store->recipient.bytes,
                                         .sender = store->sender.bytes,
-                                        .expires_s = queue->config.wall_s() + (int64_t)ttl_s,
+                                        .expires_s = queue->config.wall_s() + (int64_t)ttl_s + BUG(36),
                                         .text_bytes = text.len,
                                         .text = text};
     enum store_result result = store_queue_add(queue->store, &row);
@@ -197,7 +198,7 @@ static void on_fetch(struct queue *queue, const struct post_record *record)
     CHECK(record->body.len == sizeof(*fetch) && fetch->generation != 0);
     uint32_t index = devices_get(&queue->devices, &fetch->key);
     struct device *device = devices_at(&queue->devices, index);
-    if (fetch->since_ns < device->since_ns)
+    if (fetch->since_ns < device->since_ns && !BUG(39))
         return; // it has lost the key since, and awaits no answer
     device->holder = (struct handle){.shard = record->from, .slot = fetch->slot, .generation = fetch->generation};
     device->since_ns = fetch->since_ns;
@@ -224,7 +225,7 @@ static bool add_to_batch(void *owner, const struct store_queue_row *row)
     struct batch *batch = owner;
     struct queue *queue = batch->queue;
     size_t need = sizeof(struct queue_row) + (row->text.len + 7) / 8 * 8;
-    if (batch->head.count > 0 && (queue->batch_used + need > QUEUE_BATCH_BYTES || batch->head.count == QUEUE_BATCH_ROWS_MAX)) {
+    if (batch->head.count > 0 && (queue->batch_used + need > queue->config.batch_bytes || batch->head.count == QUEUE_BATCH_ROWS_MAX)) {
         batch->head.more = 1;
         return false;
     }
@@ -331,9 +332,9 @@ static void on_left(struct queue *queue, const struct post_record *record)
         return;
     struct device *device = devices_at(&queue->devices, index);
     struct handle handle = {.shard = record->from, .slot = left->slot, .generation = left->generation};
-    if (is_greater(&left->memo, &device->memo))
+    if (is_greater(&left->memo, &device->memo) && !BUG(43))
         device->memo = left->memo;
-    if (handle_equal(device->holder, handle)) // else somebody else has entered since
+    if (handle_equal(device->holder, handle) || BUG(34)) // else somebody else has entered since
         device->holder = nobody;
     devices_settle(&queue->devices, index);
 }
@@ -441,7 +442,7 @@ static bool prepare(struct queue *queue, char *error_text, size_t error_max)
 
 struct queue *queue_create(struct post *post, const struct queue_config *config, char *error_text, size_t error_max)
 {
-    CHECK(config->node < post_node_count(post) && config->shard_count <= config->node && config->wall_s != NULL);
+    CHECK(config->batch_bytes > 0 && config->node < post_node_count(post) && config->shard_count <= config->node && config->wall_s != NULL);
     struct queue *queue = calloc(1, sizeof(*queue) + config->shard_count * sizeof(queue->spent[0]));
     if (queue == NULL) {
         snprintf(error_text, error_max, "queue: not enough memory");

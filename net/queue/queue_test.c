@@ -38,8 +38,12 @@ struct world {
 static void open_queue(struct world *world)
 {
     char error[512] = "";
-    const struct queue_config config = {
-        .kept = &world->kept, .openrelay = &world->config, .node = NODE, .shard_count = SHARDS, .wall_s = wall_s};
+    const struct queue_config config = {.kept = &world->kept,
+                                        .openrelay = &world->config,
+                                        .node = NODE,
+                                        .shard_count = SHARDS,
+                                        .batch_bytes = QUEUE_BATCH_BYTES,
+                                        .wall_s = wall_s};
     world->post = post_create(SHARDS + 1, &post_limits_default);
     world->queue = queue_create(world->post, &config, error, sizeof(error));
     if (world->queue == NULL)

@@ -93,6 +93,22 @@ void client_flush_commands(struct client *client)
     }
 }
 
+void client_text(struct client *client, const uint8_t *ptr, size_t len)
+{
+    uint8_t opcode = WS_TEXT;
+    for (;;) {
+        size_t part = sim_chance(900) ? len : sim_below(len + 1);
+        bool fin = part == len && sim_chance(950);
+        client_frame(client, fin, opcode, ptr, part);
+        maybe_ping(client);
+        if (fin)
+            return;
+        opcode = WS_CONTINUATION;
+        ptr += part;
+        len -= part;
+    }
+}
+
 void client_close_frame(struct client *client, uint16_t code)
 {
     uint8_t payload[WS_CONTROL_MAX];

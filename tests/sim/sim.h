@@ -37,7 +37,8 @@ _Noreturn __attribute__((format(printf, 3, 4))) void sim_fail(const char *file, 
 struct kernel_limits {
     uint32_t buffer_bytes_min, buffer_bytes_max; // of each direction of a connection
     unsigned accept_fails_per_thousand;
-    bool loses_wakes; // a mutation: every other eventfd signal is lost
+    unsigned yields_per_thousand; // system calls in which another thread comes in between
+    bool loses_wakes;             // a mutation: every other eventfd signal is lost
 };
 void kernel_open(const struct kernel_limits *limits);
 void kernel_close(void); // every descriptor must have been closed
@@ -54,6 +55,7 @@ void kernel_half_close(int client);
 void kernel_disconnect(int client, bool reset); // the handle is invalid afterwards
 bool kernel_can_send(int client);
 bool kernel_can_receive(int client);
+bool kernel_is_closed(int client); // by the relay; also for handles that have become invalid
 // For checkers, by the shard's descriptor: input not yet read; whether writing would take bytes.
 size_t kernel_unread_bytes(int fd);
 bool kernel_is_writable(int fd);
@@ -86,6 +88,7 @@ struct sim_config {
     bool floods;                          // many empty messages
     bool rude;                            // some devices break the protocol or vanish
     unsigned room_chances[SIM_ROOMS_MAX]; // per thousand sessions, by the place in sim_rooms
+    bool lazy_services;                   // they starve for long
     uint16_t service_count;               // post nodes behind the main node; rooms take theirs when they choose
     struct post_limits post;
     struct kernel_limits kernel;
@@ -132,7 +135,7 @@ struct sim_room {
     void (*check_converged)(void); // the same, and nobody will act any more
     void (*check_gone)(void);      // everybody left long ago
 };
-extern const struct sim_room sim_room_buckets;
+extern const struct sim_room sim_room_buckets, sim_room_openrelay;
 const struct sim_room *sim_room_any(void); // for a new session
 
 // ---- devices: client.c (bytes), device.c (what they do) ----
@@ -172,8 +175,9 @@ void buffer_free(struct buffer *buffer);
 
 // client.c, for device.c
 void client_connect(struct client *client, uint16_t shard);
-bool client_take_ws(struct client *client);        // a room's `take` over WebSocket
-void client_flush_commands(struct client *client); // cuts what is in `commands` into messages and frames
+bool client_take_ws(struct client *client);                              // a room's `take` over WebSocket
+void client_flush_commands(struct client *client);                       // cuts what is in `commands` into messages and frames
+void client_text(struct client *client, const uint8_t *ptr, size_t len); // one message in frames
 void client_frame(struct client *client, bool fin, uint8_t opcode, const uint8_t *ptr, size_t len);
 void client_close_frame(struct client *client, uint16_t code);
 void client_end(struct client *client, bool reset);

@@ -23,6 +23,12 @@
 #define BUG_SEEDS 3000
 #define BUG_SECONDS_MAX 100
 #define STEPS_MAX 4000000u
+#ifdef RELAY_BUG
+int sim_bug;
+#define IS_ROOM_SOUGHT (sim_bug >= 32 && sim_bug < 60) // a bug of a room: all seeds have one
+#else
+#define IS_ROOM_SOUGHT false
+#endif
 #define ROOM_SEEDS 350 // of 1000: those with more than Buckets
 #define S_NS 1000000000ull
 #define LATE_MAX 8
@@ -39,7 +45,7 @@ int sim_side_listeners[SIM_SHARDS_MAX];
 bool sim_is_stopping;
 
 // The kinds of clients. Each but Buckets comes with some seeds.
-static const struct sim_room *const sim_rooms[] = {&sim_room_buckets};
+static const struct sim_room *const sim_rooms[] = {&sim_room_buckets, &sim_room_openrelay};
 #define ROOM_COUNT (sizeof(sim_rooms) / sizeof(sim_rooms[0]))
 _Static_assert(ROOM_COUNT <= SIM_ROOMS_MAX, "sim_config.room_chances");
 
@@ -150,7 +156,7 @@ static void choose_limits(struct shard_limits *limits)
 static void choose_rooms(void)
 {
     sim_config.room_chances[0] = 1000;
-    if (ROOM_COUNT == 1 || !sim_chance(ROOM_SEEDS))
+    if (ROOM_COUNT == 1 || !sim_chance(IS_ROOM_SOUGHT ? 1000 : ROOM_SEEDS))
         return;
     size_t room = 1 + sim_below(ROOM_COUNT - 1);
     sim_config.room_chances[room] = sim_chance(500) ? 1000 : 500;
@@ -192,9 +198,11 @@ static void choose_config(void)
         sim_config.post = (struct post_limits){.ring_parcels = 4, .parcel_bytes = PICK(256, 1024), .overflow_parcels = PICK(1, 4)};
     sim_config.kernel.buffer_bytes_min = PICK(64, 500, 4096);
     sim_config.kernel.buffer_bytes_max = sim_config.kernel.buffer_bytes_min * PICK(1, 10, 60);
+    sim_config.kernel.yields_per_thousand = PICK(60, 60, 60, 300);
     sim_config.kernel.accept_fails_per_thousand = sim_chance(100) ? 200 : 0;
     choose_limits(&sim_config.limits);
     choose_rooms();
+    sim_config.lazy_services = sim_chance(300);
 }
 
 // ---- the world ----
@@ -327,6 +335,8 @@ static void reweigh(void)
 {
     for (uint32_t i = 0; i < actor_count(); i++)
         weights[i] = PICK(0, 1, 1, 4, 20);
+    for (uint32_t i = sim_config.shard_count; i < fiber_count() && sim_config.lazy_services; i++)
+        weights[i] = sim_chance(800) ? 0 : 20;
 }
 
 // The actor to step, or -1 when nobody can run.
@@ -564,8 +574,6 @@ static uint64_t run_seeds(uint64_t count)
 }
 
 #ifdef RELAY_BUG
-int sim_bug;
-
 // A child runs the seeds; it must fail.
 int main(int argc, char **argv)
 {
