@@ -176,6 +176,7 @@ static bool create_queue(struct server *server)
                                        .openrelay = shared->openrelay,
                                        .node = shared->queue_node,
                                        .shard_count = shared->shard_count,
+                                       .batch_bytes = QUEUE_BATCH_BYTES,
                                        .wall_s = os_wall_s};
     server->queue = queue_create(shared->post, &queue, server->error_text, sizeof(server->error_text));
     return server->queue != NULL;

@@ -6,6 +6,7 @@
 #include "net/openrelay/scan.h"
 #include "net/openrelay/state.h"
 #include "net/shard.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 
 #define MESSAGE_BYTES_MAX (16u << 20)
@@ -91,10 +92,9 @@ static void enter(struct conn *conn)
 {
     struct openrelay_state *state = conn->state.openrelay;
     state->stage = STAGE_ENTERING;
-    state->key = state->next_key;
     if (!state->hidden)
-        mailbox_open(&state->mailbox, &state->key);
-    conn_enter(conn, &state->key);
+        mailbox_open(&state->mailbox, &state->next_key);
+    conn_enter(conn, &state->next_key);
 }
 
 static void on_left(struct conn *conn)
@@ -126,6 +126,7 @@ static void leave(struct conn *conn)
     mailbox_leave(conn, &memo);
 }
 _Static_assert(sizeof(struct queue_memo) == sizeof(struct openrelay_window), "the memo is the window");
+_Static_assert(offsetof(struct openrelay_window, start_ns) == 0, "the newer window is the greater memo");
 
 static void take_register(struct conn *conn, struct bytes id)
 {
@@ -135,8 +136,9 @@ static void take_register(struct conn *conn, struct bytes id)
         say_registered(conn, id);
         return;
     }
-    if (conn->entered && !state->hidden)
+    if (conn->entered && !(BUG(35) && state->hidden))
         leave(conn);
+    state->window = (struct openrelay_window){.start_ns = 0};
     if (!set_id(conn, id))
         return;
     state->hidden = false;
@@ -299,8 +301,8 @@ static void on_close(struct conn *conn)
     struct openrelay_state *state = conn->state.openrelay;
     if (state == NULL)
         return;
-    bool holds_id = !state->hidden && (state->stage == STAGE_FETCHING || state->stage == STAGE_READY);
-    if (holds_id && state->id_len > 0)
+    bool has_id = state->stage == STAGE_FETCHING || state->stage == STAGE_READY;
+    if (has_id && state->id_len > 0) // also a hidden one, which has sent on
         leave(conn);
     openrelay_send_drop(conn);
     mailbox_fini(conn->shard, &state->mailbox);

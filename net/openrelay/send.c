@@ -131,7 +131,7 @@ static void keep(struct conn *conn)
 {
     struct openrelay_state *state = conn->state.openrelay;
     struct openrelay_sending *sending = &state->sending;
-    sending->storing = mailbox_keep(conn, &state->recipient, &state->key, sending->ttl_s, text_of(sending));
+    sending->storing = mailbox_keep(conn, &state->recipient, &state->mailbox.key, sending->ttl_s, text_of(sending));
     if (sending->storing)
         return;
     unavailable(conn);

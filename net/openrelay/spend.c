@@ -5,6 +5,7 @@
 #include "net/openrelay/state.h"
 #include "net/queue/queue.h"
 #include "net/shard.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 
@@ -42,8 +43,8 @@ bool openrelay_spend_send(struct conn *conn, uint64_t claimed_bytes, uint64_t re
     const struct openrelay_config *limits = conn->shard->shared->openrelay;
     char refusal[OPENRELAY_REFUSAL_MAX];
     uint64_t bytes = claimed_bytes > real_bytes ? claimed_bytes : real_bytes;
-    if (openrelay_window_take(&conn->state.openrelay->window, limits->requests_max, limits->points_max, node_now_ns(conn->shard->node),
-                              bytes, refusal))
+    if (BUG(42) || openrelay_window_take(&conn->state.openrelay->window, limits->requests_max, limits->points_max,
+                                         node_now_ns(conn->shard->node), bytes, refusal))
         return true;
     openrelay_error(conn, refusal, 429);
     return false;

@@ -32,7 +32,7 @@ struct openrelay_state {
     char *id;               // registered; not ended by NUL. In id_block, or by itself when short
     struct block *id_block; // NULL: `id` is malloc's
     size_t id_len;
-    struct key key, next_key;
+    struct key next_key; // entered next, or now; `mailbox.key` is that of the id, also while hidden
     struct mailbox mailbox;
     struct openrelay_window window; // the queue node keeps it between sessions
     struct openrelay_sending sending;

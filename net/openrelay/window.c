@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 
 #define WINDOW_NS 60000000000ull
@@ -10,8 +11,8 @@
 bool openrelay_window_take(struct openrelay_window *window, uint32_t requests_max, uint32_t points_max, uint64_t now_ns, uint64_t bytes,
                            char refusal[OPENRELAY_REFUSAL_MAX])
 {
-    CHECK(now_ns >= window->start_ns);
-    if (now_ns - window->start_ns >= WINDOW_NS)
+    // The turn of the node where it began may have been ahead of this one.
+    if (now_ns > window->start_ns && now_ns - window->start_ns >= WINDOW_NS && !BUG(37))
         *window = (struct openrelay_window){.start_ns = now_ns};
     if (window->requests >= requests_max) {
         snprintf(refusal, OPENRELAY_REFUSAL_MAX, "Request limit exceeded (%u/%u). Try again in a minute.", window->requests, requests_max);

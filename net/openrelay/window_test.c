@@ -31,6 +31,7 @@ static void test_requests(void)
     expect("Request limit exceeded (60/60). Try again in a minute.");
     CHECK(window.requests == 60 && window.points == 60);
     CHECK(take(&window, 65 * SECOND, 0) && window.requests == 1 && window.start_ns == 65 * SECOND);
+    CHECK(take(&window, 64 * SECOND, 0) && window.requests == 2 && window.start_ns == 65 * SECOND); // a node whose turn is behind
 }
 
 static void test_points(void)

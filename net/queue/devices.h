@@ -11,14 +11,14 @@ struct device {
     uint32_t next, prev; // the idle list; SLAB_NONE at its ends. The first four bytes are the slab's when free
     struct key key;
     struct handle holder; // none: nobody
+    uint64_t since_ns;    // of the newest holder: struct queue_fetch
     struct queue_memo memo;
     uint32_t kept_count, sent_count; // messages for it, and of it
     uint64_t kept_bytes;
     bool is_idle;
-    bool fetches; // on the fetch list
+    bool fetches; // on the fetch list: its holder, if it has not left, is to be answered
     uint32_t fetch_next;
     uint64_t fetch_after;
-    struct handle fetch_holder; // who fetches: the holder once it is served. None: it has left
 };
 
 struct devices {

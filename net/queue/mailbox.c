@@ -2,6 +2,7 @@
 #include "net/queue/mailbox.h"
 
 #include "net/shard.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 
@@ -33,10 +34,15 @@ void mailbox_fetch(struct conn *conn)
 {
     struct mailbox *mailbox = of(conn);
     CHECK(!mailbox->fetching && mailbox->draining && conn->entered);
+    if (mailbox->since_ns == 0) // not the turn's time: that of who held the key before must be earlier
+        mailbox->since_ns = os_now_ns();
     mailbox->fetching = true;
     mailbox->fetch_due = mailbox->fetch_again = false;
-    const struct queue_fetch fetch = {
-        .slot = conn->slot, .generation = conn->generation, .key = mailbox->key, .after = mailbox->given_number};
+    const struct queue_fetch fetch = {.slot = conn->slot,
+                                      .generation = conn->generation,
+                                      .key = mailbox->key,
+                                      .since_ns = mailbox->since_ns,
+                                      .after = mailbox->given_number};
     tell(conn, RECORD_QUEUE_FETCH, &fetch, sizeof(fetch), bytes_of(NULL, 0));
 }
 
@@ -50,7 +56,7 @@ void mailbox_look(struct conn *conn)
         return;
     bool whole = conn_unsent(conn) == 0 && unacked == 0;
     bool up_to = conn->tls == NULL && conn->written_bytes >= mailbox->taken_offset + (size_t)unacked;
-    if (!whole && !up_to)
+    if (BUG(41) || (!whole && !up_to && !BUG(33)))
         return;
     const struct queue_taken taken = {.key = mailbox->key, .number = mailbox->taken_number};
     mailbox->taken_number = 0;
@@ -148,7 +154,7 @@ bool mailbox_hold(struct conn *conn, struct bytes text)
 {
     struct mailbox *mailbox = of(conn);
     uint32_t len = (uint32_t)text.len;
-    if (!mailbox->draining)
+    if (!mailbox->draining || BUG(32))
         return false;
     if (conn_append(conn, &mailbox->held, bytes_of(&len, sizeof(len)))) // bounded by the router: it counts this as queued
         (void)conn_append(conn, &mailbox->held, text);
@@ -203,7 +209,7 @@ static struct conn *conn_of(struct shard *shard, uint32_t slot, uint32_t generat
 static void on_look(struct shard *shard, const struct queue_look *look)
 {
     struct conn *conn = conn_of(shard, look->slot, look->generation);
-    struct mailbox *mailbox = conn != NULL ? of(conn) : NULL;
+    struct mailbox *mailbox = conn != NULL && !BUG(40) ? of(conn) : NULL;
     if (mailbox != NULL)
         mailbox->draining = true;
     if (mailbox != NULL && (mailbox->fetching || mailbox->fetch_due))

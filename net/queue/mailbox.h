@@ -10,6 +10,7 @@ struct shard;
 // Part of what a room keeps for each session. Zeros: the session has no mailbox.
 struct mailbox {
     struct key key;        // whom the messages are for
+    uint64_t since_ns;     // when it entered; 0: not yet
     struct block *held;    // live messages that wait for what was kept: uint32_t length, text, ... Bounded by the router
     bool is_open;          // the first answer of the queue node has come
     bool draining;         // live messages are held
@@ -42,7 +43,7 @@ void mailbox_written(struct conn *conn, uint64_t number, size_t text_bytes); // 
                                                                              // for this peer, and is left to expire
 void mailbox_look(struct conn *conn);                                        // has the peer's kernel taken it?
 void mailbox_on_deadline(struct conn *conn); // the room's deadline, which is set here earlier if need be, has passed
-void mailbox_leave(struct conn *conn, const struct queue_memo *memo); // the key is given up; the queue node keeps `memo`
+void mailbox_leave(struct conn *conn, const struct queue_memo *memo); // the key is given up, now or before; the queue node keeps `memo`
 void mailbox_fini(struct shard *shard, struct mailbox *mailbox);
 
 // Asks the queue node to keep a message; on_stored follows unless the session ends. `text` is copied. False: too much is under way.

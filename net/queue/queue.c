@@ -6,6 +6,7 @@
 
 #include "net/queue/month.h"
 #include "net/queue/queue_internal.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -171,7 +172,7 @@ static void on_store(struct queue *queue, const struct post_record *record)
     const struct store_queue_row row = {.number = queue->next_number++,
                                         .recipient = store->recipient.bytes,
                                         .sender = store->sender.bytes,
-                                        .expires_s = queue->config.wall_s() + (int64_t)ttl_s,
+                                        .expires_s = queue->config.wall_s() + (int64_t)ttl_s + BUG(36),
                                         .text_bytes = text.len,
                                         .text = text};
     enum store_result result = store_queue_add(queue->store, &row);
@@ -197,7 +198,10 @@ static void on_fetch(struct queue *queue, const struct post_record *record)
     CHECK(record->body.len == sizeof(*fetch) && fetch->generation != 0);
     uint32_t index = devices_get(&queue->devices, &fetch->key);
     struct device *device = devices_at(&queue->devices, index);
-    device->fetch_holder = (struct handle){.shard = record->from, .slot = fetch->slot, .generation = fetch->generation};
+    if (fetch->since_ns < device->since_ns && !BUG(39))
+        return; // it has lost the key since, and awaits no answer
+    device->holder = (struct handle){.shard = record->from, .slot = fetch->slot, .generation = fetch->generation};
+    device->since_ns = fetch->since_ns;
     device->fetch_after = fetch->after;
     if (!device->fetches) {
         device->fetches = true;
@@ -221,7 +225,7 @@ static bool add_to_batch(void *owner, const struct store_queue_row *row)
     struct batch *batch = owner;
     struct queue *queue = batch->queue;
     size_t need = sizeof(struct queue_row) + (row->text.len + 7) / 8 * 8;
-    if (batch->head.count > 0 && (queue->batch_used + need > QUEUE_BATCH_BYTES || batch->head.count == QUEUE_BATCH_ROWS_MAX)) {
+    if (batch->head.count > 0 && (queue->batch_used + need > queue->config.batch_bytes || batch->head.count == QUEUE_BATCH_ROWS_MAX)) {
         batch->head.more = 1;
         return false;
     }
@@ -244,7 +248,6 @@ static bool add_to_batch(void *owner, const struct store_queue_row *row)
 
 static void serve(struct queue *queue, struct device *device)
 {
-    device->holder = device->fetch_holder;
     struct batch batch = {.queue = queue,
                           .head = {.slot = device->holder.slot, .generation = device->holder.generation, .memo = device->memo}};
     queue->batch_used = 0;
@@ -271,8 +274,8 @@ static void serve_fetches(struct queue *queue, uint64_t now_ns)
     while (queue->fetch_first != SLAB_NONE) {
         uint32_t index = queue->fetch_first;
         struct device *device = devices_at(&queue->devices, index);
-        bool awaited = !handle_is_none(device->fetch_holder);
-        if (awaited && post_is_full(queue->post, queue->config.node, device->fetch_holder.shard)) {
+        bool awaited = !handle_is_none(device->holder);
+        if (awaited && post_is_full(queue->post, queue->config.node, device->holder.shard)) {
             timer_set(node_timers(queue->node), &queue->retry_timer, now_ns + 1);
             return;
         }
@@ -315,6 +318,11 @@ static void on_taken(struct queue *queue, const struct post_record *record)
     queue->counts.taken += count - (index != SLAB_NONE ? devices_at(&queue->devices, index)->kept_count : 0);
 }
 
+static bool is_greater(const struct queue_memo *a, const struct queue_memo *b)
+{
+    return a->words[0] != b->words[0] ? a->words[0] > b->words[0] : a->words[1] > b->words[1];
+}
+
 static void on_left(struct queue *queue, const struct post_record *record)
 {
     const struct queue_left *left = (const struct queue_left *)(const void *)record->body.ptr;
@@ -324,12 +332,10 @@ static void on_left(struct queue *queue, const struct post_record *record)
         return;
     struct device *device = devices_at(&queue->devices, index);
     struct handle handle = {.shard = record->from, .slot = left->slot, .generation = left->generation};
-    if (device->fetches && handle_equal(device->fetch_holder, handle))
-        device->fetch_holder = nobody; // there is nobody to answer any more
-    else if (!handle_equal(device->holder, handle))
-        return; // somebody else has fetched since
-    device->memo = left->memo;
-    device->holder = nobody;
+    if (is_greater(&left->memo, &device->memo) && !BUG(43))
+        device->memo = left->memo;
+    if (handle_equal(device->holder, handle) || BUG(34)) // else somebody else has entered since
+        device->holder = nobody;
     devices_settle(&queue->devices, index);
 }
 
@@ -436,7 +442,7 @@ static bool prepare(struct queue *queue, char *error_text, size_t error_max)
 
 struct queue *queue_create(struct post *post, const struct queue_config *config, char *error_text, size_t error_max)
 {
-    CHECK(config->node < post_node_count(post) && config->shard_count <= config->node && config->wall_s != NULL);
+    CHECK(config->batch_bytes > 0 && config->node < post_node_count(post) && config->shard_count <= config->node && config->wall_s != NULL);
     struct queue *queue = calloc(1, sizeof(*queue) + config->shard_count * sizeof(queue->spent[0]));
     if (queue == NULL) {
         snprintf(error_text, error_max, "queue: not enough memory");

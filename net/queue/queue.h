@@ -7,11 +7,14 @@
 
 struct queue;
 
+#define QUEUE_BATCH_BYTES (128u << 10)
+
 struct queue_config {
     const struct kept_config *kept;
     const struct openrelay_config *openrelay; // NULL: off, and there is no month
     uint16_t node;                            // this node's index; shards are 0 .. shard_count - 1
     uint16_t shard_count;
+    uint32_t batch_bytes;    // of one answer to a fetch: QUEUE_BATCH_BYTES; a larger message comes alone
     int64_t (*wall_s)(void); // UTC; os_wall_s
 };
 

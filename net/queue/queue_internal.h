@@ -5,9 +5,8 @@
 #include "shards/node.h"
 #include "store/store_queue.h"
 
-#define QUEUE_WAITING_MAX 4096         // messages of one commit
-#define QUEUE_EXPIRED_MAX 1000         // messages removed at once
-#define QUEUE_BATCH_BYTES (128u << 10) // of one answer to a fetch; a larger message comes alone
+#define QUEUE_WAITING_MAX 4096 // messages of one commit
+#define QUEUE_EXPIRED_MAX 1000 // messages removed at once
 #define QUEUE_BATCH_ROWS_MAX 512
 
 struct waiting_store {

@@ -28,6 +28,7 @@ struct world {
     struct post *post;
     struct queue *queue;
     uint64_t now_ns;
+    uint64_t since_ns; // of whoever fetches
     char said[4096];
     uint64_t last_number;
     uint64_t month;
@@ -37,8 +38,12 @@ struct world {
 static void open_queue(struct world *world)
 {
     char error[512] = "";
-    const struct queue_config config = {
-        .kept = &world->kept, .openrelay = &world->config, .node = NODE, .shard_count = SHARDS, .wall_s = wall_s};
+    const struct queue_config config = {.kept = &world->kept,
+                                        .openrelay = &world->config,
+                                        .node = NODE,
+                                        .shard_count = SHARDS,
+                                        .batch_bytes = QUEUE_BATCH_BYTES,
+                                        .wall_s = wall_s};
     world->post = post_create(SHARDS + 1, &post_limits_default);
     world->queue = queue_create(world->post, &config, error, sizeof(error));
     if (world->queue == NULL)
@@ -148,7 +153,7 @@ static void store(struct world *world, uint16_t shard, uint32_t slot, uint8_t to
 
 static void fetch(struct world *world, uint16_t shard, uint32_t slot, uint8_t key, uint64_t after)
 {
-    const struct queue_fetch record = {.slot = slot, .generation = 1, .key = key_of(key), .after = after};
+    const struct queue_fetch record = {.slot = slot, .generation = 1, .key = key_of(key), .since_ns = world->since_ns, .after = after};
     post_write(world->post, shard, NODE, RECORD_QUEUE_FETCH, bytes_of(&record, sizeof(record)), bytes_of(NULL, 0));
 }
 
@@ -323,11 +328,34 @@ static void test_memos(void)
     fetch(&world, 0, 9, 1, 0);
     expect(&world, "batch9: ");
     CHECK(world.memo.words[0] == 0 && world.memo.words[1] == 0);
-    left(&world, 1, 9, 1, 99); // another's
     left(&world, 0, 9, 1, 42);
+    left(&world, 1, 9, 1, 30); // held it before, and is told late
     fetch(&world, 1, 3, 1, 0); // in the same turn: leaving comes first
     expect(&world, "batch3: ");
     CHECK(world.memo.words[0] == 5 && world.memo.words[1] == 42);
+    world_fini(&world);
+}
+
+// Two take the key in turn, and the elder's records come last.
+static void test_takeover(void)
+{
+    struct world world;
+    world_init(&world);
+    world.since_ns = 20;
+    fetch(&world, 0, 9, 1, 0);
+    world.since_ns = 10;
+    fetch(&world, 1, 8, 1, 0);
+    expect(&world, "batch9: ");
+    left(&world, 1, 8, 1, 7);
+    store(&world, 1, 1, 1, 2, 300, "a");
+    expect(&world, "look9:1kept1 ");
+    left(&world, 0, 9, 1, 5);
+    store(&world, 1, 1, 1, 2, 300, "b");
+    expect(&world, "kept1 ");
+    world.since_ns = 30;
+    fetch(&world, 0, 9, 1, 0);
+    expect(&world, "batch9:a,b, ");
+    CHECK(world.memo.words[1] == 7);
     world_fini(&world);
 }
 
@@ -397,6 +425,7 @@ int main(void)
     test_failure();
     test_batches();
     test_memos();
+    test_takeover();
     test_gone_before_the_answer();
     test_month();
     return 0;

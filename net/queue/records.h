@@ -3,7 +3,8 @@
 #include "net/accounts.h"
 #include "shards/base/key.h"
 
-// What a room wants to find again at its device's next session; not looked into here. At first: zeros.
+// What a room wants to find again at its device's next session. At first: zeros. Of several sessions', which may be told late, the greatest
+// is kept: by the first word, then by the second.
 struct queue_memo {
     uint64_t words[2];
 };
@@ -12,7 +13,8 @@ struct queue_memo {
 struct queue_fetch {
     uint32_t slot, generation;
     struct key key;
-    uint64_t after; // number of the last message it was given; 0: from the start
+    uint64_t since_ns; // os_now_ns when it had entered. Shards' records overtake each other: the latest to enter holds the key
+    uint64_t after;    // number of the last message it was given; 0: from the start
 };
 
 // RECORD_QUEUE_BATCH, queue -> shard: the answer. `count` rows follow, each struct queue_row and its text, padded to 8 bytes.
@@ -61,7 +63,7 @@ struct queue_taken {
     uint64_t number;
 };
 
-// RECORD_QUEUE_LEFT, shard -> queue: this session holds the key no longer.
+// RECORD_QUEUE_LEFT, shard -> queue: this session holds the key no longer. It may be told again for the sake of the memo.
 struct queue_left {
     uint32_t slot, generation;
     struct key key;

@@ -32,13 +32,14 @@ void checkers_close(void)
     view_count = 0;
 }
 
-struct session_view *view_create(uint32_t device, uint32_t account)
+struct session_view *view_create(const struct sim_room *room, uint32_t device, uint32_t account)
 {
     SIM_CHECK(view_count < SIM_SESSIONS_MAX, "too many sessions in one run");
     struct session_view *view = calloc(1, sizeof(*view));
     CHECK(view != NULL);
     views[view_count++] = view;
     view->id = view_count;
+    view->room = room;
     view->device = device;
     view->account = account;
     return view;
@@ -304,7 +305,6 @@ void view_closed_by_server(struct session_view *view, uint16_t code, struct byte
     SIM_CHECK(explained, "session %u: closed with %u (%.*s) for no reason", view->id, (unsigned)code, (int)reason.len,
               (const char *)reason.ptr);
     SIM_CHECK(code < 4000 || reason.len > 0, "session %u: code %u without a reason", view->id, (unsigned)code);
-    view->close_code = code;
 }
 
 void view_ended(struct session_view *view, bool cleanly)
@@ -422,6 +422,8 @@ static void check_conn(struct shard *shard, struct conn *conn, bool clients_idle
 
 void check_quiet(bool clients_idle)
 {
+    for (uint16_t i = 0; i < sim_config.service_count; i++)
+        SIM_CHECK(post_is_idle(sim_shared.post, sim_service_node(i)), "service %u sleeps with mail to take or to send", (unsigned)i);
     for (uint16_t i = 0; i < sim_config.shard_count; i++) {
         SIM_CHECK(post_is_idle(sim_shared.post, i), "shard %u sleeps with mail to take or to send: a wake-up was lost", (unsigned)i);
         SIM_CHECK(placement_load(sim_shared.placement, i) == sim_shards[i]->conn_count, "shard %u has %u connections, %u are counted",
@@ -501,5 +503,6 @@ void check_all_stopped(void)
 void view_mark_stop(void)
 {
     for (uint32_t i = 0; i < view_count; i++)
-        views[i]->live_at_stop = is_live(views[i]);
+        views[i]->live_at_stop =
+            views[i]->room == &sim_room_buckets ? is_live(views[i]) : views[i]->opened && !views[i]->dead && views[i]->close_code == 0;
 }

@@ -93,6 +93,22 @@ void client_flush_commands(struct client *client)
     }
 }
 
+void client_text(struct client *client, const uint8_t *ptr, size_t len)
+{
+    uint8_t opcode = WS_TEXT;
+    for (;;) {
+        size_t part = sim_chance(900) ? len : sim_below(len + 1);
+        bool fin = part == len && sim_chance(950);
+        client_frame(client, fin, opcode, ptr, part);
+        maybe_ping(client);
+        if (fin)
+            return;
+        opcode = WS_CONTINUATION;
+        ptr += part;
+        len -= part;
+    }
+}
+
 void client_close_frame(struct client *client, uint16_t code)
 {
     uint8_t payload[WS_CONTROL_MAX];
@@ -104,12 +120,12 @@ void client_close_frame(struct client *client, uint16_t code)
     client->give_up_ns = kernel_now_ns() + CLOSE_PATIENCE_NS + sim_config.limits.slow_timeout_ns;
 }
 
-static void put_request(struct client *client, const char *method_path, bool upgrade, const char *password)
+static void put_request(struct client *client, const char *method, const char *path, bool upgrade, const char *password)
 {
     char text[1024], basic[128], user[8];
     snprintf(user, sizeof(user), "user%u", client->view->account);
     CHECK(basic_format(user, password, basic, sizeof(basic)) > 0);
-    int len = snprintf(text, sizeof(text), "%s HTTP/1.1\r\nHost: relay\r\n", method_path);
+    int len = snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: relay\r\n", method, path);
     buffer_put(&client->out, text, (size_t)len);
     if (sim_chance(50)) { // a long head
         static char pad[7000];
@@ -121,8 +137,8 @@ static void put_request(struct client *client, const char *method_path, bool upg
     if (upgrade) {
         len = snprintf(text, sizeof(text),
                        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: %s\r\n",
-                       basic);
+                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s%s\r\n",
+                       client->room->route.login ? "Authorization: " : "X-Nothing: ", basic);
         buffer_put(&client->out, text, (size_t)len);
     }
     buffer_put(&client->out, "\r\n", 2);
@@ -133,13 +149,16 @@ void client_connect(struct client *client, uint16_t shard)
     CHECK(client->phase == CLIENT_IDLE && client->view != NULL);
     client->socket = kernel_connect(sim_chance(300) ? sim_side_listeners[shard] : sim_listeners[shard]);
     client->shard = shard;
-    client->phase = CLIENT_HTTP;
+    client->phase = client->room->route.path != NULL ? CLIENT_HTTP : CLIENT_OPEN;
     client->dawdled = false;
     client->read_ns = kernel_now_ns();
-    if (sim_chance(100))
-        put_request(client, sim_chance(500) ? "GET /nothing" : "HEAD /health", /* upgrade= */ false, "pw");
-    put_request(client, "GET /v1/relay", /* upgrade= */ true, sim_chance(40) ? "no" : "pw");
-    sim_trace("client session %u device %u shard %u socket %d", client->view->id, client->view->device, shard, client->socket);
+    bool nothing = sim_chance(500);
+    if (client->phase == CLIENT_HTTP && sim_chance(100))
+        put_request(client, nothing ? "GET" : "HEAD", nothing ? "/nothing" : "/health", /* upgrade= */ false, "pw");
+    if (client->phase == CLIENT_HTTP)
+        put_request(client, "GET", client->room->route.path, /* upgrade= */ true, sim_chance(40) ? "no" : "pw");
+    sim_trace("client session %u %s device %u shard %u socket %d", client->view->id, client->room->name, client->view->device, shard,
+              client->socket);
 }
 
 // Our side of the connection is over.
@@ -148,9 +167,12 @@ void client_end(struct client *client, bool reset)
     sim_trace("client session %u ends%s", client->view->id, reset ? ", reset" : "");
     bool cleanly = client->close_sent && client->close_received && client->view->close_code == 1000;
     view_ended(client->view, cleanly);
+    if (client->room->on_ended != NULL)
+        client->room->on_ended(client);
     kernel_disconnect(client->socket, reset);
     client->socket = -1;
     client->view = NULL;
+    client->room = NULL;
     client->phase = CLIENT_IDLE;
     client->in.start = client->in.end = client->out.start = client->out.end = client->commands.start = client->commands.end = 0;
     client->fragmenting = client->close_sent = client->close_received = client->half_closed = client->trickles = false;
@@ -210,7 +232,8 @@ static void take_close(struct client *client, const uint8_t *ptr, size_t len)
     uint16_t code = len >= 2 ? (uint16_t)((unsigned)ptr[0] << 8 | ptr[1]) : (uint16_t)1005;
     client->close_received = true;
     sim_trace("client session %u got close %u", client->view->id, (unsigned)code);
-    view_closed_by_server(client->view, code, len > 2 ? bytes_of(ptr + 2, len - 2) : bytes_of(NULL, 0));
+    client->view->close_code = code;
+    client->room->on_closed(client, code, len > 2 ? bytes_of(ptr + 2, len - 2) : bytes_of(NULL, 0));
     bool answers = !client->close_sent && !client->half_closed && sim_chance(900);
     if (answers)
         client_close_frame(client, code == 1005 ? 1000 : code);
@@ -222,12 +245,9 @@ static void take_frame(struct client *client, uint8_t opcode, const uint8_t *ptr
 {
     SIM_CHECK(!client->close_received, "a frame after the close frame");
     switch (opcode) {
+    case WS_TEXT:
     case WS_BINARY:
-        client->view->usage_recv += len;
-        view_message(client->view, bytes_of(ptr, len));
-        const uint8_t *challenge = view_take_challenge(client->view);
-        if (challenge != NULL)
-            device_challenged(client, challenge);
+        client->room->on_message(client, opcode, bytes_of(ptr, len));
         return;
     case WS_PING:
         if (!client->mute && !client->close_sent && !client->half_closed)
@@ -244,7 +264,7 @@ static void take_frame(struct client *client, uint8_t opcode, const uint8_t *ptr
 }
 
 // One frame from the server: never fragmented, masked or with reserved bits, its length in the shortest form.
-static bool take_ws(struct client *client)
+bool client_take_ws(struct client *client)
 {
     struct buffer *in = &client->in;
     const uint8_t *ptr = in->ptr + in->start;
@@ -301,7 +321,7 @@ static bool receive(struct client *client)
         if (client->phase == CLIENT_HTTP)
             more = take_http(client);
         else
-            more = take_ws(client);
+            more = client->room->take(client);
     }
     if (client->socket >= 0 && end)
         received_end(client, reset);

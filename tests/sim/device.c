@@ -15,10 +15,12 @@ enum iam_plan { IAM_RIGHT, IAM_WRONG, IAM_WRONG_THEN_RIGHT, IAM_NEVER, IAM_AFTER
 
 static struct key keys[SIM_KEYS_MAX];
 static uint32_t actions_left;
+static uint64_t rest_ns;
 
 void device_reset(void)
 {
     actions_left = sim_config.actions;
+    rest_ns = 0;
     for (uint32_t i = 0; i < SIM_KEYS_MAX; i++)
         for (uint32_t j = 0; j < KEY_BYTES / 8; j++) {
             uint64_t word = sim_hash(i, j, 77);
@@ -165,7 +167,7 @@ static void put_hello(struct client *client)
         put_send(client, any_device());
 }
 
-void device_challenged(struct client *client, const uint8_t challenge[32])
+static void challenged(struct client *client, const uint8_t challenge[32])
 {
     memcpy(client->view->challenge, challenge, 32);
     if (client->close_sent || client->half_closed)
@@ -182,22 +184,20 @@ static void start_session(struct client *client)
     if (!kernel_is_listening(sim_listeners[shard]))
         return;
     uint32_t device = any_device();
-    client->view = view_create(device, (device + sim_chance(150)) % sim_config.accounts); // sometimes by another account
+    client->view = view_create(&sim_room_buckets, device, (device + sim_chance(150)) % sim_config.accounts); // sometimes by another account
     client->iam_plan = IAM_RIGHT;
     if (sim_chance(100))
         client->iam_plan = (uint8_t)(1 + sim_below(4));
     client->mute = sim_config.rude && sim_chance(30);
     client->view->mute = client->mute;
-    client->trickles = sim_chance(50);
-    client->give_up_ns = UINT64_MAX;
     client_connect(client, shard);
 }
 
-static void break_protocol(struct client *client)
+void device_break_frame(struct client *client)
 {
-    static const char *const bad[] = {"5:hello,", "0:,", "05:abcde,", "x", "1000001:", "37:c32:abc", "4:c0:;,", "3:?0:,"};
     client->view->rude = true;
-    switch (sim_below(4)) {
+    client->act_at_ns = UINT64_MAX;
+    switch (sim_below(3)) {
     case 0: // a frame that is not masked
         buffer_put(&client->out,
                    "\x82\x01"
@@ -207,18 +207,26 @@ static void break_protocol(struct client *client)
     case 1: // reserved bits
         buffer_put(&client->out, "\xf2\x80\0\0\0\0", 6);
         break;
-    case 2:
+    default:
         client_frame(client, true, 5, NULL, 0);
-        break;
-    default: {
-        const char *text = bad[sim_below(sizeof(bad) / sizeof(bad[0]))];
-        buffer_put(&client->commands, text, strlen(text));
-        client_flush_commands(client);
-    }
     }
 }
 
-static void leave(struct client *client)
+static void break_protocol(struct client *client)
+{
+    static const char *const bad[] = {"5:hello,", "0:,", "05:abcde,", "x", "1000001:", "37:c32:abc", "4:c0:;,", "3:?0:,"};
+    if (sim_chance(750)) {
+        device_break_frame(client);
+        return;
+    }
+    client->view->rude = true;
+    client->act_at_ns = UINT64_MAX;
+    const char *text = bad[sim_below(sizeof(bad) / sizeof(bad[0]))];
+    buffer_put(&client->commands, text, strlen(text));
+    client_flush_commands(client);
+}
+
+void device_leave(struct client *client)
 {
     switch (sim_below(4)) {
     case 0:
@@ -254,6 +262,8 @@ static void send_burst(struct client *client)
 static void act_open(struct client *client)
 {
     struct session_view *view = client->view;
+    if (!view->challenge_taken)
+        return;
     unsigned choice = (unsigned)sim_below(1000);
     bool entered = view->iam_right;
     if (choice < 480) {
@@ -272,16 +282,44 @@ static void act_open(struct client *client)
         put_iam(client, sim_chance(500));
     } else if (choice < 890 && sim_config.rude) {
         break_protocol(client);
-        client->act_at_ns = UINT64_MAX;
         return;
     } else if (choice < 930) {
         client_flush_commands(client);
-        leave(client);
+        device_leave(client);
         return;
     }
     if (sim_chance(900))
         client_flush_commands(client);
 }
+
+static void take_message(struct client *client, uint8_t opcode, struct bytes message)
+{
+    SIM_CHECK(opcode == WS_BINARY, "session %u: a message with opcode %u", client->view->id, (unsigned)opcode);
+    client->view->usage_recv += message.len;
+    view_message(client->view, message);
+    const uint8_t *challenge = view_take_challenge(client->view);
+    if (challenge != NULL)
+        challenged(client, challenge);
+}
+
+static void closed(struct client *client, uint16_t code, struct bytes reason)
+{
+    view_closed_by_server(client->view, code, reason);
+}
+
+const struct sim_room sim_room_buckets = {
+    .name = "Buckets",
+    .route = {.path = "/v1/relay", .login = true, .room = &buckets_room},
+    .start = start_session,
+    .take = client_take_ws,
+    .on_message = take_message,
+    .act = act_open,
+    .settle = client_flush_commands,
+    .on_closed = closed,
+    .check_converged = check_converged,
+};
+
+// ---- all rooms ----
 
 static uint64_t next_action_ns(void)
 {
@@ -297,6 +335,26 @@ static bool is_backlogged(const struct client *client)
     return client->out.end - client->out.start > 4u * sim_config.payload_bytes_max + 65536;
 }
 
+void device_rest(uint64_t ns)
+{
+    rest_ns = ns > rest_ns ? ns : rest_ns;
+}
+
+uint64_t device_take_rest(void)
+{
+    uint64_t ns = rest_ns;
+    rest_ns = 0;
+    return ns;
+}
+
+static void start(struct client *client)
+{
+    client->room = sim_room_any();
+    client->trickles = sim_chance(50);
+    client->give_up_ns = UINT64_MAX;
+    client->room->start(client);
+}
+
 void device_act(struct client *client)
 {
     client->act_at_ns = kernel_now_ns() + next_action_ns();
@@ -306,9 +364,9 @@ void device_act(struct client *client)
     }
     actions_left--;
     if (client->phase == CLIENT_IDLE)
-        start_session(client);
-    else if (client->phase == CLIENT_OPEN && client->view->challenge_taken && !is_backlogged(client))
-        act_open(client);
+        start(client);
+    else if (client->phase == CLIENT_OPEN && !is_backlogged(client))
+        client->room->act(client);
     else if (client->phase == CLIENT_HTTP && sim_chance(10))
-        leave(client);
+        device_leave(client);
 }

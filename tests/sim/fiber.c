@@ -1,5 +1,5 @@
-// Fibers: each shard runs the production loop (node_run) on a stack of its own and is put aside in system calls. It sleeps in epoll_wait
-// exactly until its epoll has an edge or its time has come, so a lost wake-up leaves it asleep for ever.
+// Fibers: each shard, and each service, runs the production loop (node_run) on a stack of its own and is put aside in system calls. It
+// sleeps in epoll_wait exactly until its epoll has an edge or its time has come, so a lost wake-up leaves it asleep for ever.
 #include <stdlib.h>
 #include <ucontext.h>
 
@@ -28,7 +28,7 @@ struct fiber {
     void *thread;     // ThreadSanitizer's: to it, fibers are threads that hand over to each other
 };
 
-static struct fiber fibers[SIM_SHARDS_MAX];
+static struct fiber fibers[SIM_SHARDS_MAX + SIM_SERVICES_MAX];
 static ucontext_t scheduler;
 static int current = -1;
 #ifdef __SANITIZE_THREAD__
@@ -76,7 +76,7 @@ static void fiber_main(void)
 void fiber_start(unsigned index, void (*run)(void *argument), void *argument)
 {
     struct fiber *fiber = &fibers[index];
-    CHECK(index < SIM_SHARDS_MAX && fiber->stack == NULL);
+    CHECK(index < SIM_SHARDS_MAX + SIM_SERVICES_MAX && fiber->stack == NULL);
     *fiber = (struct fiber){.run = run, .argument = argument, .stack = malloc(STACK_BYTES), .due_ns = UINT64_MAX};
     CHECK(fiber->stack != NULL);
     CHECK(getcontext(&fiber->context) == 0);

@@ -39,6 +39,7 @@ struct file {
     bool accepted, server_closed, client_closed;
     bool reset_by_client, reset_told, reset_by_server;
     bool lacked_room; // a write fell short: an edge is due when there is room
+    size_t vanished;  // written when the client was gone: nobody will acknowledge it
 };
 
 static struct file *files[FILES_MAX];
@@ -178,13 +179,13 @@ void kernel_advance_ns(uint64_t ns)
 // A system call is where another thread may come in between.
 static void maybe_yield(void)
 {
-    if (sim_chance(60))
+    if (sim_chance(limits.yields_per_thousand))
         fiber_yield();
 }
 
 uint64_t os_now_ns(void)
 {
-    return now_ns;
+    return ++now_ns; // a call takes its time
 }
 
 int64_t os_wall_s(void)
@@ -313,6 +314,7 @@ ssize_t os_writev(int fd, const struct iovec *iov, int count)
         total += pipe_write(&file->down, iov[i].iov_base, iov[i].iov_len);
     }
     if (file->client_closed) { // nobody is there: the answer is a reset
+        file->vanished += wanted - total;
         file->reset_by_client = true;
         edge(file);
         return (ssize_t)wanted;
@@ -324,7 +326,8 @@ ssize_t os_writev(int fd, const struct iovec *iov, int count)
 
 int os_unacknowledged(int fd)
 {
-    return (int)file_of(fd, FILE_SOCKET)->down.count;
+    const struct file *file = file_of(fd, FILE_SOCKET);
+    return (int)(file->down.count + file->vanished); // Linux's count stays after a reset, too
 }
 
 void os_shutdown_write(int fd)
@@ -455,6 +458,11 @@ void kernel_disconnect(int client, bool reset)
         file->up.ended = true;
     }
     edge(file);
+}
+
+bool kernel_is_closed(int client)
+{
+    return file_of(client, FILE_SOCKET)->server_closed;
 }
 
 size_t kernel_unread_bytes(int fd)

@@ -254,6 +254,7 @@ static void stop_world(void)
 static void run_with(uint16_t shards, struct figures ret_figures[2])
 {
     sim_config = (struct sim_config){.shard_count = shards, .accounts = SIM_ACCOUNTS_MAX, .post = post_limits_default};
+    sim_config.room_chances[0] = 1000; // Buckets alone
     sim_config.kernel = (struct kernel_limits){.buffer_bytes_min = IN_BYTES_MAX, .buffer_bytes_max = IN_BYTES_MAX};
     sim_config.limits = (struct shard_limits){.conns_max = 2 * DEVICES_MAX,
                                               .http_timeout_ns = 10 * S_NS,

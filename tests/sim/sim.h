@@ -6,10 +6,13 @@
 #include "shards/base/key.h"
 
 #define SIM_SHARDS_MAX 64
-#define SIM_KEYS_MAX 12 // devices
+#define SIM_SERVICES_MAX 4 // nodes of rooms, with fibers of their own
+#define SIM_KEYS_MAX 12    // devices
 #define SIM_ACCOUNTS_MAX 4
+#define SIM_NO_ACCOUNT UINT32_MAX
 #define SIM_CLIENTS_MAX 24 // connections at one time
 #define SIM_SESSIONS_MAX 1024
+#define SIM_ROOMS_MAX 4
 #define SIM_NUMBERS_MAX 4096 // messages from one session to one key that are watched
 
 // ---- randomness ----
@@ -34,7 +37,8 @@ _Noreturn __attribute__((format(printf, 3, 4))) void sim_fail(const char *file, 
 struct kernel_limits {
     uint32_t buffer_bytes_min, buffer_bytes_max; // of each direction of a connection
     unsigned accept_fails_per_thousand;
-    bool loses_wakes; // a mutation: every other eventfd signal is lost
+    unsigned yields_per_thousand; // system calls in which another thread comes in between
+    bool loses_wakes;             // a mutation: every other eventfd signal is lost
 };
 void kernel_open(const struct kernel_limits *limits);
 void kernel_close(void); // every descriptor must have been closed
@@ -51,6 +55,7 @@ void kernel_half_close(int client);
 void kernel_disconnect(int client, bool reset); // the handle is invalid afterwards
 bool kernel_can_send(int client);
 bool kernel_can_receive(int client);
+bool kernel_is_closed(int client); // by the relay; also for handles that have become invalid
 // For checkers, by the shard's descriptor: input not yet read; whether writing would take bytes.
 size_t kernel_unread_bytes(int fd);
 bool kernel_is_writable(int fd);
@@ -58,7 +63,7 @@ int kernel_listener_of(int fd);     // that it was connected to
 uint32_t kernel_address_of(int fd); // IPv4, that accept tells
 bool kernel_has_edge(int epoll_fd);
 
-// ---- fibers: one per shard; system calls are the points where it may be put aside ----
+// ---- fibers: one per shard, then one per service; system calls are the points where it may be put aside ----
 
 void fiber_start(unsigned index, void (*run)(void *argument), void *argument);
 void fiber_resume(unsigned index); // until it yields or ends
@@ -80,8 +85,11 @@ struct sim_config {
     uint32_t actions; // that devices take before the run settles
     unsigned big_per_thousand;
     bool graceful_stop;
-    bool floods; // many empty messages
-    bool rude;   // some devices break the protocol or vanish
+    bool floods;                          // many empty messages
+    bool rude;                            // some devices break the protocol or vanish
+    unsigned room_chances[SIM_ROOMS_MAX]; // per thousand sessions, by the place in sim_rooms
+    bool lazy_services;                   // they starve for long
+    uint16_t service_count;               // post nodes behind the main node; rooms take theirs when they choose
     struct post_limits post;
     struct kernel_limits kernel;
     struct shard_limits limits;
@@ -99,6 +107,37 @@ void close_world(void);
 // scale.c: counts what crosses between cores with 8, 32 and 64 shards; it must not grow.
 void scale_run(void);
 
+uint16_t sim_service_node(uint16_t service); // its index at the post
+void sim_service_start(uint16_t service, void (*run)(void *argument), void *argument);
+
+// ---- rooms: kinds of clients ----
+
+struct client;
+
+// Buckets: device.c. The others have files of their own. A function that a room does not need is NULL, but for start, take, act and
+// on_closed.
+struct sim_room {
+    const char *name;
+    struct route route;                   // of the shards; without a path none is made and the client speaks no HTTP
+    void (*choose)(void);                 // the seed's parameters: only of seeds that have the room
+    void (*open)(void);                   // its nodes and checkers; sim_shared has all but the shards
+    void (*stop)(void);                   // tells its nodes to end once the shards have stopped
+    void (*close)(void);                  // all fibers have ended
+    void (*start)(struct client *client); // an idle client connects, or does not
+    bool (*take)(struct client *client);  // one piece of what came, after HTTP; false: it is not whole
+    void (*on_message)(struct client *client, uint8_t opcode, struct bytes message); // from client_take_ws
+    void (*act)(struct client *client);                                              // of an open client
+    void (*settle)(struct client *client);                                           // it ends what it has begun
+    void (*on_closed)(struct client *client, uint16_t code, struct bytes reason);    // by a close frame of the server
+    void (*on_ended)(struct client *client);                                         // before its view goes
+    void (*check_quiet)(bool clients_idle);
+    void (*check_rested)(void);    // nobody has acted for a second or more, and nobody can run
+    void (*check_converged)(void); // the same, and nobody will act any more
+    void (*check_gone)(void);      // everybody left long ago
+};
+extern const struct sim_room sim_room_buckets, sim_room_openrelay;
+const struct sim_room *sim_room_any(void); // for a new session
+
 // ---- devices: client.c (bytes), device.c (what they do) ----
 
 enum client_phase { CLIENT_IDLE, CLIENT_HTTP, CLIENT_OPEN, CLIENT_CLOSING, CLIENT_ENDING };
@@ -109,6 +148,7 @@ struct buffer {
 };
 
 struct client {
+    const struct sim_room *room;
     uint8_t phase;
     int socket;
     uint16_t shard;
@@ -135,15 +175,20 @@ void buffer_free(struct buffer *buffer);
 
 // client.c, for device.c
 void client_connect(struct client *client, uint16_t shard);
-void client_flush_commands(struct client *client); // cuts what is in `commands` into messages and frames
+bool client_take_ws(struct client *client);                              // a room's `take` over WebSocket
+void client_flush_commands(struct client *client);                       // cuts what is in `commands` into messages and frames
+void client_text(struct client *client, const uint8_t *ptr, size_t len); // one message in frames
 void client_frame(struct client *client, bool fin, uint8_t opcode, const uint8_t *ptr, size_t len);
 void client_close_frame(struct client *client, uint16_t code);
 void client_end(struct client *client, bool reset);
 
 // device.c
 void device_act(struct client *client);
-void device_challenged(struct client *client, const uint8_t challenge[32]);
-bool device_is_active(void); // actions are left
+void device_leave(struct client *client);       // in one way or another
+void device_break_frame(struct client *client); // of WebSocket
+void device_rest(uint64_t ns);                  // nobody acts for so long, from the next quiet moment on
+uint64_t device_take_rest(void);                // ns; 0: nobody wants to
+bool device_is_active(void);                    // actions are left
 void device_stop_acting(void);
 void device_reset(void);
 const struct key *device_key(uint32_t device);
@@ -166,6 +211,7 @@ struct peer_view {
 };
 
 struct session_view {
+    const struct sim_room *room;
     uint32_t id; // > 0
     uint32_t device, account;
     uint8_t challenge[32];
@@ -180,9 +226,9 @@ struct session_view {
 
 void checkers_open(void);
 void checkers_close(void);
-struct session_view *view_create(uint32_t device, uint32_t account);
-void view_message(struct session_view *view, struct bytes message); // a whole event message
-const uint8_t *view_take_challenge(struct session_view *view);      // that Who brought, once; else NULL
+struct session_view *view_create(const struct sim_room *room, uint32_t device, uint32_t account); // SIM_NO_ACCOUNT: no login
+void view_message(struct session_view *view, struct bytes message);                               // a whole event message
+const uint8_t *view_take_challenge(struct session_view *view);                                    // that Who brought, once; else NULL
 void view_closed_by_server(struct session_view *view, uint16_t code, struct bytes reason);
 void view_ended(struct session_view *view, bool cleanly); // no event will be seen any more
 uint32_t payload_len(const struct session_view *sender, uint32_t device, uint32_t number);

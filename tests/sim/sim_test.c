@@ -23,10 +23,17 @@
 #define BUG_SEEDS 3000
 #define BUG_SECONDS_MAX 100
 #define STEPS_MAX 4000000u
+#ifdef RELAY_BUG
+int sim_bug;
+#define IS_ROOM_SOUGHT (sim_bug >= 32 && sim_bug < 60) // a bug of a room: all seeds have one
+#else
+#define IS_ROOM_SOUGHT false
+#endif
+#define ROOM_SEEDS 350 // of 1000: those with more than Buckets
 #define S_NS 1000000000ull
 #define LATE_MAX 8
 #define LATE_STEPS_MAX 30
-#define ACTORS_MAX (SIM_SHARDS_MAX + SIM_CLIENTS_MAX + 1)
+#define ACTORS_MAX (SIM_SHARDS_MAX + SIM_SERVICES_MAX + SIM_CLIENTS_MAX + 1)
 
 bool sim_verbose;
 uint64_t sim_current_seed;
@@ -36,6 +43,11 @@ struct shard *sim_shards[SIM_SHARDS_MAX];
 int sim_listeners[SIM_SHARDS_MAX];
 int sim_side_listeners[SIM_SHARDS_MAX];
 bool sim_is_stopping;
+
+// The kinds of clients. Each but Buckets comes with some seeds.
+static const struct sim_room *const sim_rooms[] = {&sim_room_buckets, &sim_room_openrelay};
+#define ROOM_COUNT (sizeof(sim_rooms) / sizeof(sim_rooms[0]))
+_Static_assert(ROOM_COUNT <= SIM_ROOMS_MAX, "sim_config.room_chances");
 
 static uint64_t random_state;
 static struct client clients[SIM_CLIENTS_MAX];
@@ -140,6 +152,30 @@ static void choose_limits(struct shard_limits *limits)
                                             .window_bytes = PICK(512, 4096, 65536)};
 }
 
+// Most seeds have Buckets alone; of the others half have one room more and half have that room alone.
+static void choose_rooms(void)
+{
+    sim_config.room_chances[0] = 1000;
+    if (ROOM_COUNT == 1 || !sim_chance(IS_ROOM_SOUGHT ? 1000 : ROOM_SEEDS))
+        return;
+    size_t room = 1 + sim_below(ROOM_COUNT - 1);
+    sim_config.room_chances[room] = sim_chance(500) ? 1000 : 500;
+    sim_config.room_chances[0] = 1000 - sim_config.room_chances[room];
+    if (sim_rooms[room]->choose != NULL)
+        sim_rooms[room]->choose();
+}
+
+const struct sim_room *sim_room_any(void)
+{
+    unsigned at = 0, chance = (unsigned)sim_below(1000);
+    while (chance >= sim_config.room_chances[at]) {
+        chance -= sim_config.room_chances[at];
+        at++;
+        CHECK(at < ROOM_COUNT);
+    }
+    return sim_rooms[at];
+}
+
 static void choose_config(void)
 {
     sim_config = (struct sim_config){.shard_count = (uint16_t)PICK(1, 2, 2, 3, 4, 8),
@@ -162,8 +198,11 @@ static void choose_config(void)
         sim_config.post = (struct post_limits){.ring_parcels = 4, .parcel_bytes = PICK(256, 1024), .overflow_parcels = PICK(1, 4)};
     sim_config.kernel.buffer_bytes_min = PICK(64, 500, 4096);
     sim_config.kernel.buffer_bytes_max = sim_config.kernel.buffer_bytes_min * PICK(1, 10, 60);
+    sim_config.kernel.yields_per_thousand = PICK(60, 60, 60, 300);
     sim_config.kernel.accept_fails_per_thousand = sim_chance(100) ? 200 : 0;
     choose_limits(&sim_config.limits);
+    choose_rooms();
+    sim_config.lazy_services = sim_chance(300);
 }
 
 // ---- the world ----
@@ -173,10 +212,38 @@ static void run_shard(void *argument)
     node_run(shard_node(argument));
 }
 
+uint16_t sim_service_node(uint16_t service)
+{
+    CHECK(service < sim_config.service_count);
+    return (uint16_t)(sim_config.shard_count + 2 + service);
+}
+
+void sim_service_start(uint16_t service, void (*run)(void *argument), void *argument)
+{
+    CHECK(service < sim_config.service_count);
+    fiber_start(sim_config.shard_count + service, run, argument);
+}
+
+static bool has_room(size_t room)
+{
+    return sim_config.room_chances[room] > 0;
+}
+
+static void open_rooms(void)
+{
+    static struct route routes[ROOM_COUNT];
+    sim_shared.routes = routes;
+    for (size_t i = 0; i < ROOM_COUNT; i++) {
+        if (has_room(i) && sim_rooms[i]->route.path != NULL)
+            routes[sim_shared.route_count++] = sim_rooms[i]->route;
+        if (has_room(i) && sim_rooms[i]->open != NULL)
+            sim_rooms[i]->open();
+    }
+}
+
 void open_world(void)
 {
-    static const struct route routes[] = {{.path = "/v1/relay", .login = true, .room = &buckets_room}};
-    uint16_t nodes = (uint16_t)(sim_config.shard_count + 2);
+    uint16_t nodes = (uint16_t)(sim_config.shard_count + 2 + sim_config.service_count);
     kernel_open(&sim_config.kernel);
     ring_watch_reset();
     checkers_open();
@@ -187,14 +254,13 @@ void open_world(void)
                                        .shard_count = sim_config.shard_count,
                                        .accounts_node = sim_config.shard_count,
                                        .main_node = (uint16_t)(sim_config.shard_count + 1),
-                                       .routes = routes,
-                                       .route_count = 1,
                                        .multi_user = true};
     sim_shared.placement = placement_create(sim_config.shard_count, sim_config.limits.conns_max);
     CHECK(sim_shared.post != NULL && sim_shared.placement != NULL);
     for (size_t i = 0; i < HASH_SECRET_BYTES; i++)
         sim_shared.secret.bytes[i] = (uint8_t)sim_random();
     accounts_open(sim_shared.accounts_node, sim_shared.main_node);
+    open_rooms();
     for (uint16_t i = 0; i < sim_config.shard_count; i++) {
         sim_shards[i] = shard_create(&sim_shared, i, kernel_now_ns());
         CHECK(sim_shards[i] != NULL);
@@ -218,6 +284,13 @@ void close_world(void)
         shard_destroy(sim_shards[i]);
         fiber_free(i);
     }
+    for (uint16_t i = 0; i < sim_config.service_count; i++) {
+        CHECK(fiber_is_done(sim_config.shard_count + i));
+        fiber_free(sim_config.shard_count + i);
+    }
+    for (size_t i = 0; i < ROOM_COUNT; i++)
+        if (has_room(i) && sim_rooms[i]->close != NULL)
+            sim_rooms[i]->close();
     post_destroy(sim_shared.post);
     placement_destroy(sim_shared.placement);
     kernel_close();
@@ -226,26 +299,31 @@ void close_world(void)
 
 // ---- the scheduler: who steps next ----
 
+static uint32_t fiber_count(void)
+{
+    return (uint32_t)sim_config.shard_count + sim_config.service_count;
+}
+
 static uint32_t actor_count(void)
 {
-    return sim_config.shard_count + sim_config.clients + 1;
+    return fiber_count() + sim_config.clients + 1;
 }
 
 static bool actor_is_runnable(uint32_t actor)
 {
-    if (actor < sim_config.shard_count)
+    if (actor < fiber_count())
         return fiber_is_runnable(actor);
-    actor -= sim_config.shard_count;
+    actor -= fiber_count();
     return actor < sim_config.clients ? client_is_runnable(&clients[actor]) : accounts_is_runnable();
 }
 
 static void actor_step(uint32_t actor)
 {
-    if (actor < sim_config.shard_count) {
+    if (actor < fiber_count()) {
         fiber_resume(actor);
         return;
     }
-    actor -= sim_config.shard_count;
+    actor -= fiber_count();
     if (actor < sim_config.clients)
         (void)client_step(&clients[actor]);
     else
@@ -257,6 +335,8 @@ static void reweigh(void)
 {
     for (uint32_t i = 0; i < actor_count(); i++)
         weights[i] = PICK(0, 1, 1, 4, 20);
+    for (uint32_t i = sim_config.shard_count; i < fiber_count() && sim_config.lazy_services; i++)
+        weights[i] = sim_chance(800) ? 0 : 20;
 }
 
 // The actor to step, or -1 when nobody can run.
@@ -287,7 +367,7 @@ static int choose_actor(void)
 static uint64_t next_due_ns(void)
 {
     uint64_t due_ns = accounts_due_ns();
-    for (uint32_t i = 0; i < sim_config.shard_count; i++)
+    for (uint32_t i = 0; i < fiber_count(); i++)
         due_ns = fiber_due_ns(i) < due_ns ? fiber_due_ns(i) : due_ns;
     for (uint32_t i = 0; i < sim_config.clients; i++)
         due_ns = client_due_ns(&clients[i]) < due_ns ? client_due_ns(&clients[i]) : due_ns;
@@ -300,6 +380,15 @@ static bool clients_are_idle(void)
         if (clients[i].phase != CLIENT_IDLE && (clients[i].paused_until_ns > kernel_now_ns() || kernel_can_receive(clients[i].socket)))
             return false;
     return true;
+}
+
+static void quiet(void)
+{
+    bool clients_idle = clients_are_idle();
+    check_quiet(clients_idle);
+    for (size_t i = 0; i < ROOM_COUNT; i++)
+        if (has_room(i) && sim_rooms[i]->check_quiet != NULL)
+            sim_rooms[i]->check_quiet(clients_idle);
 }
 
 // Steps until nobody can run at this time. False: somebody always can.
@@ -319,7 +408,7 @@ static void run_until_quiet(void)
             kernel_advance_ns(sim_below(50000));
     }
     if (!sim_is_stopping)
-        check_quiet(clients_are_idle());
+        quiet();
 }
 
 static bool advance_to_next(uint64_t until_ns)
@@ -350,10 +439,25 @@ static bool somebody_is_connected(void)
     return false;
 }
 
+// Nobody acts for a while; what is due must happen by itself.
+static void rest(uint64_t ns)
+{
+    for (uint32_t i = 0; i < sim_config.clients; i++)
+        if (clients[i].act_at_ns != UINT64_MAX)
+            clients[i].act_at_ns += ns;
+    run_for(ns);
+    for (size_t i = 0; i < ROOM_COUNT; i++)
+        if (has_room(i) && sim_rooms[i]->check_rested != NULL)
+            sim_rooms[i]->check_rested();
+}
+
 static void act(void)
 {
     while (device_is_active()) {
         run_until_quiet();
+        uint64_t rest_ns = device_take_rest();
+        if (rest_ns > 0)
+            rest(rest_ns);
         if (device_is_active())
             CHECK(advance_to_next(UINT64_MAX - 1));
     }
@@ -368,12 +472,22 @@ static void settle(void)
         client->act_at_ns = UINT64_MAX;
         client->paused_until_ns = 0;
         if (client->phase == CLIENT_OPEN && !client->half_closed && !client->close_sent)
-            client_flush_commands(client);
+            client->room->settle(client);
     }
     run_until_quiet();
-    run_for(40000000); // logins under way
-    check_converged();
+    run_for(sim_config.service_count > 0 ? S_NS : 40000000); // logins under way; timers of rooms
+    for (size_t i = 0; i < ROOM_COUNT; i++)
+        if (has_room(i) && sim_rooms[i]->check_converged != NULL)
+            sim_rooms[i]->check_converged();
     sim_trace("settled after %u steps", steps);
+}
+
+static void all_gone(void)
+{
+    check_gone();
+    for (size_t i = 0; i < ROOM_COUNT; i++)
+        if (has_room(i) && sim_rooms[i]->check_gone != NULL)
+            sim_rooms[i]->check_gone();
 }
 
 static void leave_all(void)
@@ -391,7 +505,7 @@ static void leave_all(void)
     }
     run_for(300 * S_NS);
     SIM_CHECK(!somebody_is_connected(), "the relay keeps silent peers for ever");
-    check_gone();
+    all_gone();
 }
 
 // Connections that come together with the stop: wherever they are then, their descriptors are closed (kernel_close).
@@ -414,6 +528,9 @@ static void stop_all(void)
     sim_is_stopping = true;
     view_mark_stop();
     accounts_stop_shards();
+    for (size_t i = 0; i < ROOM_COUNT; i++)
+        if (has_room(i) && sim_rooms[i]->stop != NULL)
+            sim_rooms[i]->stop();
     run_for(20 * S_NS);
     for (uint16_t i = 0; i < sim_config.shard_count; i++)
         SIM_CHECK(sim_shards[i]->stopped, "shard %u has not stopped", (unsigned)i);
@@ -423,7 +540,7 @@ static void stop_all(void)
     run_for(20 * S_NS);
     for (uint16_t i = 0; i < sim_config.shard_count; i++)
         SIM_CHECK(fiber_is_done(i), "shard %u does not end", (unsigned)i);
-    check_gone();
+    all_gone();
     check_usage();
 }
 
@@ -457,8 +574,6 @@ static uint64_t run_seeds(uint64_t count)
 }
 
 #ifdef RELAY_BUG
-int sim_bug;
-
 // A child runs the seeds; it must fail.
 int main(int argc, char **argv)
 {
