@@ -11,7 +11,8 @@
 #include "shards/log.h"
 #include "shards/os.h"
 
-#define HELD_JOIN_MAX 4096 // held input up to this size is joined with the next read; more is worked off where it lies
+#define HELD_JOIN_MAX 4096         // held input up to this size is joined with the next read; more is worked off where it lies
+#define LOAN_WRITE_BYTES_MIN 32768 // a smaller loan is copied: that costs less than a write of its own
 _Static_assert(HELD_JOIN_MAX <= SHARD_READ_BUFFER_BYTES - SHARD_READ_BYTES, "a read fits behind what was held");
 
 static bool on_ready(struct source *source, uint64_t now_ns);
@@ -117,12 +118,19 @@ static bool hold(struct conn *conn, const uint8_t *ptr, size_t len)
 
 bool conn_append(struct conn *conn, struct block **block, struct bytes bytes)
 {
+    return conn_append_part(conn, block, bytes, 0);
+}
+
+bool conn_append_part(struct conn *conn, struct block **block, struct bytes bytes, size_t whole)
+{
     struct pool *pool = conn->shard->pool;
     struct block *old = *block;
     size_t have = old != NULL ? old->end : 0;
     if (old == NULL || old->capacity - have < bytes.len) {
-        size_t need = have + bytes.len;
-        struct block *bigger = pool_take(pool, need > 2 * have ? need : 2 * have);
+        size_t need = have + bytes.len, wanted = 2 * have;
+        if (whole > need) // at once what doubling would lead to
+            wanted = whole < 2 * need ? whole : 2 * need;
+        struct block *bigger = pool_take(pool, need > wanted ? need : wanted);
         if (bigger == NULL) {
             conn_close(conn, ERROR_OUT_OF_MEMORY);
             return false;
@@ -133,7 +141,7 @@ bool conn_append(struct conn *conn, struct block **block, struct bytes bytes)
         pool_give(pool, old);
         *block = old = bigger;
     }
-    if (bytes.len > 0)
+    if (bytes.len > 0 && bytes.ptr != old->data + have)
         memcpy(old->data + have, bytes.ptr, bytes.len);
     old->end += (uint32_t)bytes.len;
     return true;
@@ -181,11 +189,11 @@ static void input_held(struct conn *conn)
 }
 
 // Reads once. >= 0: bytes; the ready bits say whether there may be more. -1: the connection was dropped.
-static ssize_t read_once(struct conn *conn, uint8_t *buffer)
+static ssize_t read_once(struct conn *conn, struct iovec place, uint8_t *buffer)
 {
     struct source *source = &conn->source;
     bool more = false;
-    ssize_t got = conn_transport_read(conn, buffer, &more);
+    ssize_t got = conn_transport_read(conn, place, buffer, &more);
     conn->shard->metrics.reads++;
     if (got == -EAGAIN) {
         source->ready &= ~(uint32_t)EPOLLIN;
@@ -214,6 +222,17 @@ static void input_ended(struct conn *conn)
         conn_begin_closing(conn, ERROR_HTTP_DONE);
 }
 
+// What was read to its place goes the way of all input, which finds it there. Returns its bytes.
+static size_t take_placed(struct conn *conn, struct iovec place, size_t got)
+{
+    size_t len = got < place.iov_len ? got : place.iov_len;
+    if (len > 0) {
+        size_t used = input(conn, place.iov_base, len);
+        CHECK(used == len);
+    }
+    return len;
+}
+
 // A bounded piece of reading: what is held, and one read. True: there may be more.
 static bool read_turn(struct conn *conn)
 {
@@ -232,8 +251,9 @@ static bool read_turn(struct conn *conn)
         conn->held = NULL;
     }
     ssize_t got = 0;
+    struct iovec place = conn->phase == CONN_OPEN && have == 0 ? conn_ws_place(conn) : (struct iovec){0};
     if ((conn->source.ready & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && !conn->read_ended) {
-        got = read_once(conn, buffer + have);
+        got = read_once(conn, place, buffer + have);
         if (got < 0)
             return false;
     }
@@ -241,7 +261,7 @@ static bool read_turn(struct conn *conn)
         conn->last_input_ns = node_now_ns(shard->node);
         conn->pings_sent = 0;
     }
-    size_t len = have + (size_t)got;
+    size_t len = have + (size_t)got - take_placed(conn, place, (size_t)got);
     size_t used = input(conn, buffer, len);
     if (used < len && (conn->phase == CONN_HEAD || conn->phase == CONN_LOGIN || conn->phase == CONN_OPEN || conn->phase == CONN_CLOSING))
         (void)hold(conn, buffer + used, len - used);
@@ -272,6 +292,8 @@ static bool on_ready(struct source *source, uint64_t now_ns)
     if (go_on && may_read(conn))
         more = read_turn(conn);
     shard_carry_out(shard);
+    if (!BUG(27)) // what is lent lies in the read buffer, which the next session uses
+        conn_settle(shard);
     return more && may_read(conn);
 }
 
@@ -310,6 +332,8 @@ void conn_mark_dirty(struct conn *conn)
 
 bool conn_write(struct conn *conn, struct bytes bytes)
 {
+    if (conn->shard->borrower == conn)
+        conn_settle(conn->shard);
     if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
         return false;
     conn_mark_dirty(conn);
@@ -398,27 +422,52 @@ static void note_progress(struct conn *conn, int64_t written)
     }
 }
 
-void conn_flush(struct conn *conn)
+// Writes what is queued and lent. May drop the connection.
+static void write_out(struct conn *conn)
 {
-    if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
-        return;
     int64_t written = 0;
     if (conn_unsent(conn) > 0) {
         if ((conn->source.ready & EPOLLOUT) == 0)
             return;
         written = conn_transport_write(conn);
         conn->shard->metrics.writes++;
-        if (written < 0) {
+        if (written == -ENOMEM)
+            conn_drop(conn, ERROR_OUT_OF_MEMORY);
+        else if (written < 0)
             output_failed(conn);
-            if (conn->phase != CONN_OPEN)
-                return;
-        }
+        if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
+            return;
     }
     conn->written_bytes += written > 0 ? (uint64_t)written : 0;
-    account_written(conn);
     note_progress(conn, written);
+}
+
+void conn_flush(struct conn *conn)
+{
+    if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
+        return;
+    write_out(conn);
+    account_written(conn);
     if (conn->phase == CONN_CLOSING && conn_unsent(conn) == 0 && !conn->farewell_due)
         finish_closing(conn);
+}
+
+void conn_settle(struct shard *shard)
+{
+    struct conn *conn = shard->borrower;
+    if (conn == NULL)
+        return;
+    CHECK((conn->source.ready & EPOLLOUT) != 0);
+    if (shard->loan.bytes >= LOAN_WRITE_BYTES_MIN) {
+        write_out(conn);
+    } else {
+        shard->borrower = NULL;
+        if (!outq_keep_loan(&conn->out, &shard->loan, shard->pool))
+            conn_drop(conn, ERROR_OUT_OF_MEMORY);
+    }
+    CHECK(shard->borrower == NULL && shard->loan.bytes == 0);
+    if (conn->phase != CONN_GONE && conn->phase != CONN_FREE)
+        conn_mark_dirty(conn); // the router is told at the end of the turn: it may be at work now
 }
 
 // ---- time ----
@@ -596,6 +645,10 @@ void conn_drop(struct conn *conn, enum error why)
     conn_transport_close(conn);
     timer_unset(node_timers(shard->node), &conn->timer);
     outq_clear(&conn->out, shard->pool);
+    if (shard->borrower == conn) {
+        shard->borrower = NULL;
+        outq_drop_loan(&shard->loan);
+    }
     pool_give(shard->pool, conn->held);
     pool_give(shard->pool, conn->message);
     conn->held = conn->message = NULL;

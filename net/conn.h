@@ -90,6 +90,7 @@ void conn_accepted(const struct listener *listener, int fd, const struct net_add
 void conn_refuse(const struct listener *listener, int fd); // closes a descriptor that there is no room for
 void conn_login_answer(struct conn *conn, const struct login_answer *answer);
 void conn_flush(struct conn *conn);
+void conn_settle(struct shard *shard); // writes what is lent, so that the memory it lies in may be used again
 void conn_resume(struct conn *conn);
 void conn_released(struct conn *conn);
 void conn_left(struct conn *conn);                 // after conn_released, when the router may be called
@@ -110,8 +111,11 @@ bool conn_send(struct conn *conn, enum ws_opcode opcode, struct bytes head, stru
 // Raw rooms: sends bytes as they are. queue_bytes: what the router counts for them (router_queue_bytes); 0: control, which the room bounds.
 // false: the connection is closing.
 bool conn_send_raw(struct conn *conn, struct bytes bytes, size_t queue_bytes);
-// Appends to a block that grows by doubling, so that what a peer makes us hold it has sent. False: the connection was closed (memory).
+// Appends to a block that grows by doubling, so that what a peer makes us hold it has sent. Bytes that lie there already are only counted.
+// False: the connection was closed (memory).
 bool conn_append(struct conn *conn, struct block **block, struct bytes bytes);
+// The same for a message of `whole` bytes in all.
+bool conn_append_part(struct conn *conn, struct block **block, struct bytes bytes, size_t whole);
 // Sets or clears (0) the room's deadline.
 void conn_room_deadline(struct conn *conn, uint64_t deadline_ns);
 struct handle conn_handle(const struct conn *conn);
@@ -127,7 +131,8 @@ size_t conn_proxy_input(struct conn *conn, uint8_t *ptr, size_t len);         //
 void conn_find_client(struct conn *conn, const struct http_request *request); // sets conn->address from what a trusted proxy says
 size_t conn_http_input(struct conn *conn, uint8_t *ptr, size_t len);          // HEAD phase: bytes used
 size_t conn_ws_input(struct conn *conn, uint8_t *ptr, size_t len);            // OPEN phase: bytes used
-bool conn_ws_resume(struct conn *conn);                                       // before input: what waited goes on; false: waits still
+struct iovec conn_ws_place(struct conn *conn); // where the next bytes had best be read to; length 0: no matter
+bool conn_ws_resume(struct conn *conn);        // before input: what waited goes on; false: waits still
 void conn_ws_close(struct conn *conn, uint16_t code, struct bytes reason);
 void conn_ws_ping(struct conn *conn);
 void conn_open(struct conn *conn, const struct room *room); // after the 101
@@ -139,9 +144,11 @@ bool conn_write(struct conn *conn, struct bytes bytes);     // raw bytes to the 
 // plain they stay the caller's. false: the connection was dropped.
 bool conn_begin(struct conn *conn, struct bytes early);
 bool conn_begun(const struct conn *conn);    // PROXY head and TLS handshake are done: what is written reaches the peer
+size_t conn_queued(const struct conn *conn); // bytes queued or lent, not yet sealed by TLS
 size_t conn_unsent(const struct conn *conn); // bytes queued in any form
-// As os_readv of at most SHARD_READ_BYTES. *ret_more: more may be there although epoll says nothing new.
-ssize_t conn_transport_read(struct conn *conn, uint8_t *buffer, bool *ret_more);
+// As os_readv: of at most SHARD_READ_BYTES, `place` (may be empty) is filled first. *ret_more: more may be there although epoll says
+// nothing new.
+ssize_t conn_transport_read(struct conn *conn, struct iovec place, uint8_t *buffer, bool *ret_more);
 // >= 0: bytes that the socket took. What is left then waits for the socket or, when !conn_begun, for the peer's handshake. < 0: -errno.
 int64_t conn_transport_write(struct conn *conn);
 void conn_transport_end(struct conn *conn);   // nothing more will be written

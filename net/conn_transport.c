@@ -31,31 +31,46 @@ bool conn_begun(const struct conn *conn)
     return !conn->proxy_awaited && (conn->tls == NULL || conn->tls->established);
 }
 
-size_t conn_unsent(const struct conn *conn)
+size_t conn_queued(const struct conn *conn)
 {
-    return conn->out.bytes + (conn->tls != NULL ? conn->tls->sealed.bytes : 0);
+    const struct shard *shard = conn->shard;
+    return conn->out.bytes + (shard->borrower == conn ? shard->loan.bytes : 0);
 }
 
-ssize_t conn_transport_read(struct conn *conn, uint8_t *buffer, bool *ret_more)
+size_t conn_unsent(const struct conn *conn)
+{
+    return conn_queued(conn) + (conn->tls != NULL ? conn->tls->sealed.bytes : 0);
+}
+
+ssize_t conn_transport_read(struct conn *conn, struct iovec place, uint8_t *buffer, bool *ret_more)
 {
     struct shard *shard = conn->shard;
+    CHECK(place.iov_len <= SHARD_READ_BYTES);
     if (conn->tls != NULL) {
+        CHECK(place.iov_len == 0);
         ssize_t got = tls_read(shard->tls, conn->tls, conn->source.fd, buffer, SHARD_READ_BYTES, ret_more);
         if (got >= -EAGAIN && conn_unsent(conn) > 0) // the handshake's answer, or what waited for its end
             conn_mark_dirty(conn);
         return got;
     }
-    struct iovec iov = {.iov_base = buffer, .iov_len = conn->proxy_awaited ? PROXY_HEAD_MAX : SHARD_READ_BYTES};
-    ssize_t got = os_readv(conn->source.fd, &iov, 1);
-    *ret_more = got == (ssize_t)iov.iov_len;
+    size_t len = conn->proxy_awaited ? PROXY_HEAD_MAX : SHARD_READ_BYTES;
+    const struct iovec iov[2] = {place, {.iov_base = buffer, .iov_len = len - place.iov_len}};
+    bool has_place = place.iov_len > 0;
+    ssize_t got = os_readv(conn->source.fd, has_place ? iov : iov + 1, has_place ? 2 : 1);
+    *ret_more = got == (ssize_t)len;
     return got;
 }
 
 int64_t conn_transport_write(struct conn *conn)
 {
     struct shard *shard = conn->shard;
+    CHECK(shard->borrower != conn || conn->tls == NULL);
     if (conn->tls != NULL)
         return tls_write(shard->tls, conn->tls, conn->source.fd, &conn->out);
+    if (shard->borrower == conn) {
+        shard->borrower = NULL;
+        return outq_flush_loan(&conn->out, &shard->loan, shard->pool, conn->source.fd);
+    }
     return outq_flush(&conn->out, shard->pool, conn->source.fd);
 }
 

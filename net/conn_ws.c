@@ -3,9 +3,12 @@
 #include "net/http.h"
 #include "net/shard.h"
 #include "shards/base/check.h"
+#include "shards/os.h"
 
-#define SMALL_FRAME_BYTES 4096 // up to here contiguous room in the queue is worth more than a full block
-#define DEFLATE_BYTES_MIN 1024 // smaller messages are not worth compressing (protocols/buckets.md "Websocket layer")
+#define SMALL_FRAME_BYTES 4096        // up to here contiguous room in the queue is worth more than a full block, and payloads are not lent
+#define WRITE_AT_ONCE_BYTES_MIN 65536 // a payload that will not stay where it lies is not copied from here on: it gets a write of its own
+#define PLACE_BYTES_MIN 16384         // worth a second piece in the read call
+#define DEFLATE_BYTES_MIN 1024        // smaller messages are not worth compressing (protocols/buckets.md "Websocket layer")
 
 static struct ws_limits limits_of(const struct conn *conn)
 {
@@ -34,13 +37,45 @@ static bool send_small(struct conn *conn, enum ws_opcode opcode, bool rsv1, cons
     return true;
 }
 
-static bool send_frame(struct conn *conn, enum ws_opcode opcode, bool rsv1, const struct bytes *parts, size_t count)
+static bool in_read_buffer(const struct shard *shard, struct bytes bytes)
 {
-    uint64_t total = 0;
-    for (size_t i = 0; i < count; i++)
-        total += parts[i].len;
-    if (total <= SMALL_FRAME_BYTES && conn->phase != CONN_GONE && conn->phase != CONN_FREE)
-        return send_small(conn, opcode, rsv1, parts, count, (size_t)total);
+    return bytes.ptr >= shard->read_buffer && bytes.ptr < shard->read_buffer + SHARD_READ_BUFFER_BYTES;
+}
+
+// Makes room for a loan to this connection. false: the message must be copied.
+static bool begin_loan(struct conn *conn, const struct bytes parts[3])
+{
+    struct shard *shard = conn->shard;
+    size_t payload_bytes_min = in_read_buffer(shard, parts[1]) ? SMALL_FRAME_BYTES : WRITE_AT_ONCE_BYTES_MIN;
+    if (parts[1].len < payload_bytes_min || WS_HEAD_MAX + parts[0].len + parts[2].len > OUTQ_LOAN_EDGE_MAX || conn->tls != NULL)
+        return false;
+    if (shard->borrower != NULL && (shard->borrower != conn || shard->loan.messages == OUTQ_LOAN_MESSAGES_MAX))
+        conn_settle(shard);
+    return conn->phase == CONN_OPEN && !conn->write_failed && (conn->source.ready & EPOLLOUT) != 0;
+}
+
+// A large frame goes from where its payload lies to the socket: what lies in the read buffer with the turn's others, all else at once.
+static bool lend_frame(struct conn *conn, enum ws_opcode opcode, const struct bytes parts[3], size_t total)
+{
+    struct shard *shard = conn->shard;
+    CHECK(shard->borrower == NULL || shard->borrower == conn);
+    uint8_t head[OUTQ_LOAN_EDGE_MAX];
+    size_t head_len = ws_head(head, opcode, /* rsv1= */ false, total, /* mask= */ NULL);
+    if (parts[0].len > 0)
+        memcpy(head + head_len, parts[0].ptr, parts[0].len);
+    bool lent = outq_lend(&shard->loan, bytes_of(head, head_len + parts[0].len), parts[1], parts[2]);
+    CHECK(lent);
+    shard->borrower = conn;
+    if (!in_read_buffer(shard, parts[1]))
+        conn_settle(shard);
+    return conn->phase == CONN_OPEN;
+}
+
+// What does not go by send_small.
+static bool send_large(struct conn *conn, enum ws_opcode opcode, bool rsv1, const struct bytes *parts, size_t count, size_t total)
+{
+    if (total > SMALL_FRAME_BYTES && count == 3 && begin_loan(conn, parts))
+        return lend_frame(conn, opcode, parts, total);
     uint8_t head[WS_HEAD_MAX];
     size_t head_len = ws_head(head, opcode, rsv1, total, /* mask= */ NULL);
     if (!conn_write(conn, bytes_of(head, head_len)))
@@ -49,6 +84,15 @@ static bool send_frame(struct conn *conn, enum ws_opcode opcode, bool rsv1, cons
         if (!conn_write(conn, parts[i]))
             return false;
     return true;
+}
+
+static bool send_frame(struct conn *conn, enum ws_opcode opcode, bool rsv1, const struct bytes *parts, size_t count)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += parts[i].len;
+    bool small = total <= SMALL_FRAME_BYTES && conn->phase != CONN_GONE && conn->phase != CONN_FREE && conn->shard->borrower != conn;
+    return small ? send_small(conn, opcode, rsv1, parts, count, total) : send_large(conn, opcode, rsv1, parts, count, total);
 }
 
 // The message in one piece in the shard's scratch, compressed into its second half. 0: not worth it.
@@ -199,6 +243,21 @@ static bool deliver_message(struct conn *conn)
     conn->message = NULL;
     conn->message_ready = false;
     return !conn->waiting;
+}
+
+struct iovec conn_ws_place(struct conn *conn)
+{
+    struct iovec none = {0};
+    if (conn->ws.frame_left < PLACE_BYTES_MIN || conn->ws.compressed || conn->tls != NULL || conn->room->on_unfinished == NULL)
+        return none;
+    size_t len;
+    struct block *block = conn->room->on_unfinished(conn, &len);
+    if (block == NULL)
+        return none;
+    len = len < conn->ws.frame_left ? len : (size_t)conn->ws.frame_left;
+    len = len < block->capacity - block->end ? len : block->capacity - block->end;
+    len = len < SHARD_READ_BYTES ? len : SHARD_READ_BYTES;
+    return len < PLACE_BYTES_MIN ? none : (struct iovec){.iov_base = block->data + block->end, .iov_len = len};
 }
 
 bool conn_ws_resume(struct conn *conn)

@@ -3,6 +3,7 @@
 #pragma once
 #include "router/router.h"
 
+struct block;
 struct conn;
 struct http_request;
 struct mailbox_room;
@@ -22,6 +23,9 @@ struct room {
     // Bytes from the peer; may be changed in place. Returns how many were used. Fewer than len: conn_wait was called, or the connection is
     // closing. first/last: message boundaries (always both for whole_messages); opcode: WS_TEXT or WS_BINARY.
     size_t (*on_input)(struct conn *conn, uint8_t *ptr, size_t len, bool first, bool last, uint8_t opcode);
+    // The unfinished message, whose next `*ret_missing` bytes (> 0) may be read straight to its end: on_input gets them there. NULL: none.
+    // May be NULL.
+    struct block *(*on_unfinished)(struct conn *conn, size_t *ret_missing);
     // Repeat what had to wait (conn_wait): called before further input after the session was resumed. false: waits again.
     bool (*on_resume)(struct conn *conn);
     // EFFECT_EVENT and EFFECT_DATA for this session.

@@ -89,6 +89,9 @@ struct shard {
     struct conn *free_conns;
     uint32_t conn_count; // slots in use
 
+    struct conn *borrower; // the connection that `loan` is for: its large payloads are written from where they lie. NULL: no loan
+    struct outq_loan loan;
+
     struct conn *dirty;   // connections with output to flush this turn
     struct conn *leaving; // connections that router_leave must be called for
     struct conn *left;    // open connections that the router has released: conn_left is due

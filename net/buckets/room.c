@@ -119,10 +119,11 @@ static size_t fill_partial(struct conn *conn, struct bytes input, bool *ret_whol
     *ret_whole = false;
     while (used < input.len) {
         size_t have = *partial != NULL ? (*partial)->end : 0;
-        int64_t length = have > 0 ? buckets_message_length(bytes_of((*partial)->data, have)) : 0;
+        struct bytes rest = bytes_of(input.ptr + used, input.len - used);
+        int64_t length = buckets_message_length(have > 0 ? bytes_of((*partial)->data, have) : rest);
         size_t missing = length > 0 ? (size_t)length - have : 1; // an unfinished length is read byte by byte
-        size_t part = missing < input.len - used ? missing : input.len - used;
-        if (!conn_append(conn, partial, bytes_of(input.ptr + used, part)))
+        size_t part = missing < rest.len ? missing : rest.len;
+        if (!conn_append_part(conn, partial, bytes_of(rest.ptr, part), length > 0 ? (size_t)length : 0))
             return input.len;
         used += part;
         length = buckets_message_length(bytes_of((*partial)->data, (*partial)->end));
@@ -189,6 +190,17 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
     return conn->phase == CONN_OPEN ? used : len;
 }
 
+static struct block *on_unfinished(struct conn *conn, size_t *ret_missing)
+{
+    struct block *partial = conn->state.buckets.partial;
+    int64_t length = partial != NULL ? buckets_message_length(bytes_of(partial->data, partial->end)) : 0;
+    if (length <= 0)
+        return NULL;
+    CHECK(!conn->state.buckets.waiting && partial->end < (size_t)length);
+    *ret_missing = (size_t)length - partial->end;
+    return partial;
+}
+
 static bool on_resume(struct conn *conn)
 {
     struct buckets_state *state = &conn->state.buckets;
@@ -224,6 +236,7 @@ const struct room buckets_room = {
     .inflated_bytes_max = INFLATED_BYTES_MAX,
     .on_open = on_open,
     .on_input = on_input,
+    .on_unfinished = on_unfinished,
     .on_resume = on_resume,
     .on_event = on_event,
     .on_data = on_data,
