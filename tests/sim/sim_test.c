@@ -210,6 +210,13 @@ static void choose_config(void)
     }
     choose_rooms();
     sim_config.lazy_services = sim_chance(300);
+    if (sim_current_seed % 32 == 11) { // large messages that arrive whole, from several sessions of one shard: what is lent
+        sim_config.shard_count = 1;
+        sim_config.payload_bytes_max = 8000;
+        sim_config.big_per_thousand = 400;
+        sim_config.kernel.buffer_bytes_min = 30000;
+        sim_config.kernel.buffer_bytes_max = 120000;
+    }
 }
 
 // ---- the world ----
