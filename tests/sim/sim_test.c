@@ -201,13 +201,6 @@ static void choose_config(void)
     sim_config.kernel.yields_per_thousand = PICK(60, 60, 60, 300);
     sim_config.kernel.accept_fails_per_thousand = sim_chance(100) ? 200 : 0;
     choose_limits(&sim_config.limits);
-    if (sim_current_seed % 8 == 3) { // large messages that arrive whole, from several sessions of one shard: what is lent
-        sim_config.shard_count = 1;
-        sim_config.payload_bytes_max = 8000;
-        sim_config.big_per_thousand = 400;
-        sim_config.kernel.buffer_bytes_min = 30000;
-        sim_config.kernel.buffer_bytes_max = 120000;
-    }
     choose_rooms();
     sim_config.lazy_services = sim_chance(300);
     if (sim_current_seed % 32 == 11) { // large messages that arrive whole, from several sessions of one shard: what is lent
