@@ -13,6 +13,7 @@
 
 #define HELD_JOIN_MAX 4096         // held input up to this size is joined with the next read; more is worked off where it lies
 #define LOAN_WRITE_BYTES_MIN 32768 // a smaller loan is copied: that costs less than a write of its own
+#define UNHURRIED_BYTES_MAX 16384  // of output that waits for company
 _Static_assert(HELD_JOIN_MAX <= SHARD_READ_BUFFER_BYTES - SHARD_READ_BYTES, "a read fits behind what was held");
 
 static bool on_ready(struct source *source, uint64_t now_ns);
@@ -72,6 +73,7 @@ void conn_accepted(const struct listener *listener, int fd, const struct net_add
     reset(conn, shard);
     conn->source.fd = fd;
     conn->source.on_ready = on_ready;
+    conn->source.rank = NODE_NEXT;
     conn->timer.on_time = on_time;
     conn->phase = CONN_HEAD;
     conn->listener = listener;
@@ -288,6 +290,8 @@ static bool on_ready(struct source *source, uint64_t now_ns)
         source->ready = 0;
     if (conn_unsent(conn) > 0 && (source->ready & EPOLLOUT) != 0)
         conn_mark_dirty(conn);
+    if (conn->login_answered)
+        conn_login_carry_out(conn);
     bool go_on = may_read(conn) && (conn->phase != CONN_OPEN || conn_ws_resume(conn));
     if (go_on && may_read(conn))
         more = read_turn(conn);
@@ -325,6 +329,10 @@ void conn_mark_dirty(struct conn *conn)
 {
     if (conn->dirty)
         return;
+    if (conn->unhurried && conn->out.bytes < UNHURRIED_BYTES_MAX) {
+        node_ready_last(conn->shard->node, &conn->source);
+        return;
+    }
     conn->dirty = true;
     conn->next_dirty = BUG(23) ? NULL : conn->shard->dirty;
     conn->shard->dirty = conn;
@@ -560,6 +568,7 @@ void conn_enter(struct conn *conn, const struct key *key)
     CHECK(conn->phase == CONN_OPEN && !conn->entered);
     conn->entered = true;
     conn->released = false;
+    conn->source.rank = NODE_FIRST;
     router_enter(conn->shard->router, conn_handle(conn), key, conn->room->unseen ? 0 : conn->account, &conn->shard->effects);
 }
 
@@ -593,6 +602,7 @@ void conn_begin_closing(struct conn *conn, enum error why)
     bool was_open = conn->phase == CONN_OPEN;
     conn->phase = CONN_CLOSING;
     conn->closed_why = why;
+    conn->source.rank = NODE_NEXT;
     const struct shard_limits *limits = &shard->shared->limits;
     uint64_t patience_ns = limits->close_timeout_ns;
     if (why == ERROR_SLOW_CONSUMER) // gets its queue and the reason if it wakes up after all

@@ -60,7 +60,9 @@ struct conn {
     uint8_t pings_sent;   // since the last input
     uint8_t pings_max;    // silence after so many is the end
     uint64_t ping_interval_ns;
-    bool stalled; // output waits for the peer since stalled_ns
+    bool login_answered; // phase LOGIN: state.login has come
+    bool unhurried;      // what is being sent may wait for other work of the shard (NODE_LAST)
+    bool stalled;        // output waits for the peer since stalled_ns
     enum error closed_why;
     struct block *held;    // raw input not yet used up
     struct block *message; // a message being collected (compressed or whole_messages), or one inflated being consumed
@@ -77,6 +79,7 @@ struct conn {
     struct net_address address;                  // the client's: what a trusted proxy says about it, else `peer`
     uint64_t usage_sent_bytes, usage_recv_bytes; // not yet handed over
     union {
+        struct login_answer login; // until it is carried out
         struct buckets_state buckets;
         struct auth_state auth;
         struct openrelay_state *openrelay; // net/openrelay/state.h
@@ -88,7 +91,7 @@ struct conn {
 // Takes over a descriptor that placement counts for this shard.
 void conn_accepted(const struct listener *listener, int fd, const struct net_address *peer);
 void conn_refuse(const struct listener *listener, int fd); // closes a descriptor that there is no room for
-void conn_login_answer(struct conn *conn, const struct login_answer *answer);
+void conn_login_answered(struct conn *conn, const struct login_answer *answer); // phase LOGIN; carried out when its turn comes
 void conn_flush(struct conn *conn);
 void conn_settle(struct shard *shard); // writes what is lent, so that the memory it lies in may be used again
 void conn_resume(struct conn *conn);
@@ -130,6 +133,7 @@ bool conn_send_paced(struct conn *conn, struct bytes text);
 size_t conn_proxy_input(struct conn *conn, uint8_t *ptr, size_t len);         // before HEAD: bytes used
 void conn_find_client(struct conn *conn, const struct http_request *request); // sets conn->address from what a trusted proxy says
 size_t conn_http_input(struct conn *conn, uint8_t *ptr, size_t len);          // HEAD phase: bytes used
+void conn_login_carry_out(struct conn *conn);                                 // LOGIN phase, answered
 size_t conn_ws_input(struct conn *conn, uint8_t *ptr, size_t len);            // OPEN phase: bytes used
 struct iovec conn_ws_place(struct conn *conn); // where the next bytes had best be read to; length 0: no matter
 bool conn_ws_resume(struct conn *conn);        // before input: what waited goes on; false: waits still

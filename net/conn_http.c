@@ -227,21 +227,32 @@ static void refuse_login(struct conn *conn, const struct http_request *request, 
     UNREACHABLE();
 }
 
-void conn_login_answer(struct conn *conn, const struct login_answer *login)
+void conn_login_answered(struct conn *conn, const struct login_answer *answer)
 {
+    CHECK(conn->phase == CONN_LOGIN && !conn->login_answered);
+    conn->state.login = *answer;
+    conn->login_answered = true;
+    node_ready(conn->shard->node, &conn->source);
+}
+
+void conn_login_carry_out(struct conn *conn)
+{
+    struct login_answer login = conn->state.login;
     struct http_request request;
     size_t head_len = 0;
     struct block *held = conn->held;
-    CHECK(conn->phase == CONN_LOGIN && held != NULL);
+    CHECK(conn->phase == CONN_LOGIN && conn->login_answered && held != NULL);
+    conn->login_answered = false;
+    memset(&conn->state, 0, sizeof(conn->state)); // as rooms expect it
     enum http_status status = http_parse(bytes_of(held->data + held->start, held->end - held->start), &request, &head_len);
     CHECK(status == HTTP_OK);
     conn->phase = CONN_HEAD;
-    if (login->verdict == LOGIN_OK) {
+    if (login.verdict == LOGIN_OK) {
         conn->shard->metrics.logins++;
-        conn->account = login->account;
+        conn->account = login.account;
         upgrade(conn, &request);
     } else {
-        refuse_login(conn, &request, login);
+        refuse_login(conn, &request, &login);
     }
     if (conn->phase == CONN_GONE || conn->phase == CONN_FREE)
         return;

@@ -33,6 +33,7 @@
 #define CONTROL_BYTES_MAX 524288
 #define LINKS_PER_SESSION_MAX 1024
 #define DEVICES_PER_ACCOUNT_MAX 4096
+#define TOLD_AT_ONCE 64 // some 20 us
 #define CLOSE_TIMEOUT_NS 2000000000ull
 #define MMAP_BYTES_MIN (2 << 20)
 #define SECOND_NS 1000000000ull
@@ -122,6 +123,7 @@ static void fill_limits(struct server *server)
         .deflate = config->deflate,
         .router = {.links_per_session_max = LINKS_PER_SESSION_MAX,
                    .devices_per_account_max = DEVICES_PER_ACCOUNT_MAX,
+                   .told_at_once = TOLD_AT_ONCE,
                    .queue_bytes_max = (uint32_t)(queue_bytes < UINT32_MAX ? queue_bytes : UINT32_MAX),
                    .window_bytes = (uint32_t)(queue_bytes / 16 > 16384 ? queue_bytes / 16 : 16384)},
     };

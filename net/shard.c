@@ -13,7 +13,7 @@
 #include "shards/log.h"
 #include "shards/os.h"
 
-#define ACCEPTS_PER_TURN 64
+#define ACCEPTS_PER_TURN 2 // sessions that have begun to log in go on before more are let in
 #define USAGE_PER_RECORD 64
 _Static_assert((int)ERROR_COUNT <= METRICS_CLOSED_MAX, "a counter for every reason");
 
@@ -122,6 +122,7 @@ int shard_listen_with(struct shard *shard, int fd, const struct room *room, unsi
     *listener = (struct listener){.shard = shard, .room = room, .ways = ways};
     listener->source.fd = fd;
     listener->source.on_ready = on_acceptable;
+    listener->source.rank = NODE_NEXT;
     int failed = node_add(shard->node, &listener->source);
     if (failed == 0)
         shard->listener_count++;
@@ -379,8 +380,11 @@ static void carry_out(struct shard *shard, const struct effect *effect)
     struct conn *conn = shard_conn(shard, effect->slot);
     switch ((enum effect_kind)effect->kind) {
     case EFFECT_EVENT:
-        if (conn->phase == CONN_OPEN)
+        if (conn->phase == CONN_OPEN) {
+            conn->unhurried = effect->event == ROUTER_ENTERED || effect->event == ROUTER_EXITED;
             conn->room->on_event(conn, effect->event, &effect->key);
+            conn->unhurried = false;
+        }
         break;
     case EFFECT_DATA:
         if (conn->phase == CONN_OPEN) {
@@ -447,8 +451,7 @@ static void on_login_answer(struct shard *shard, struct bytes body)
     memcpy(&login, body.ptr, sizeof(login));
     struct conn *conn = shard_conn(shard, login.slot);
     if (conn->generation == login.generation && conn->phase == CONN_LOGIN)
-        conn_login_answer(conn, &login);
-    shard_carry_out(shard);
+        conn_login_answered(conn, &login);
 }
 
 static void on_signup_answer(struct shard *shard, struct bytes body)

@@ -11,8 +11,12 @@ struct fixture {
     char log[WORLD_SHARDS_MAX][4][LOG_BYTES_MAX]; // by shard and slot
 };
 
-static const struct router_limits limits = {
-    .sessions_max = 4, .links_per_session_max = 4, .devices_per_account_max = 4, .queue_bytes_max = 1000, .window_bytes = 4000};
+static const struct router_limits limits = {.sessions_max = 4,
+                                            .links_per_session_max = 4,
+                                            .devices_per_account_max = 4,
+                                            .told_at_once = 4,
+                                            .queue_bytes_max = 1000,
+                                            .window_bytes = 4000};
 
 static void on_effect(void *context, uint16_t shard, const struct effect *effect)
 {

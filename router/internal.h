@@ -93,8 +93,20 @@ struct account {
     uint32_t slab_link;
     uint32_t members; // head
     uint32_t members_count;
+    uint32_t jobs, jobs_last; // who comes and goes, oldest first; the first is being told of
+    uint32_t cursor;          // the member that is told next
+    uint32_t busy_next;       // of the accounts with jobs
     uint32_t unused;
     uint64_t account;
+};
+
+// A session that comes or goes.
+struct job {
+    uint32_t next; // first: the slab's while free
+    bool is_exit;
+    bool begun;
+    struct handle session;
+    struct key key;
 };
 
 struct member {
@@ -139,7 +151,8 @@ struct router {
     uint32_t members_count;
     uint32_t grant_bytes_min; // owed credit is returned in portions of at least this
     uint64_t data_delivered, data_bounced, data_lost;
-    struct slab sessions, links, owners, pairs, accounts, members, held;
+    struct slab sessions, links, owners, pairs, accounts, members, jobs, held;
+    uint32_t busy, busy_last; // accounts with jobs; while there are any, one GO_ON is under way
     struct table link_table, owner_table, pair_table, account_table;
     struct target *targets; // one per shard
     uint8_t *marks;         // one per shard: scratch of the presence fan-out, all zero between uses

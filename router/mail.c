@@ -35,6 +35,8 @@ static const struct mail_row {
     // about key a: to a shard that was told of its exit; to the key's home, number of shards told (MAIL_EXIT_TOLD) or of one answer
     [MAIL_EXIT_FENCE] = {"EXIT_FENCE", PARTY_PRESENCE, WIRE_KEY},
     [MAIL_EXIT_ACK] = {"EXIT_ACK", PARTY_DIRECTORY, WIRE_KEY},
+    // to oneself: the next piece of what presence has to tell
+    [MAIL_GO_ON] = {"GO_ON", PARTY_PRESENCE, WIRE_SHORT},
     // from the link, a its own key, b its peer's; the answer to the link
     [MAIL_ASK] = {"ASK", PARTY_PAIR, WIRE_KEYS},
     [MAIL_ASKED] = {"ASKED", PARTY_LINK, WIRE_SHORT}, // to the link: the other has not asked yet

@@ -483,6 +483,7 @@ static void run_seed(uint64_t seed)
     model.limits = (struct router_limits){.sessions_max = model.slots,
                                           .links_per_session_max = 1 + random_below(&model, KEYS_MAX),
                                           .devices_per_account_max = 2 + random_below(&model, 3 * KEYS_MAX),
+                                          .told_at_once = 1 + random_below(&model, KEYS_MAX),
                                           .queue_bytes_max = 1 + random_below(&model, 2000),
                                           .window_bytes = 1 + random_below(&model, 1500)};
     world_init(&model.world, shards, &model.limits, (uint8_t)seed);

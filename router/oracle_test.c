@@ -257,6 +257,7 @@ static bool run_seed(uint32_t seed)
     static const struct router_limits limits = {.sessions_max = SLOTS,
                                                 .links_per_session_max = LINKS_MAX,
                                                 .devices_per_account_max = MEMBERS_MAX,
+                                                .told_at_once = MEMBERS_MAX,
                                                 .queue_bytes_max = 1 << 28, // nobody waits for credit
                                                 .window_bytes = 1 << 20};
     run = (struct run){.random = seed};

@@ -1,6 +1,8 @@
 // The account's home: which sessions of an account are in, and who is told of whom. A newcomer's commands wait until every shard that
 // was told of it has answered a fence, its own included: that one says that its list of members is whole. A key that has left is free
 // for its next session only when every shard that was told of the exit has answered the key's home.
+// One rule: an account tells of one comer or goer at a time, a piece of its members in each call, so that large accounts hold nobody up.
+// What comes meanwhile waits; the next piece is asked for by GO_ON, one at a time for all accounts of this home.
 #include "router/internal.h"
 
 #define SHARD_NONE UINT16_MAX
@@ -43,7 +45,7 @@ static uint32_t mark_shards(struct router *router, const struct account *account
         router->marks[newcomer_shard] = 1;
         count = 1;
     }
-    for (uint32_t i = account->members; i != SLAB_NONE;) {
+    for (uint32_t i = account->members; i != SLAB_NONE && count < router->shard_count;) {
         const struct member *member = slab_at(&router->members, i);
         CHECK(member->session.shard < router->shard_count);
         count += router->marks[member->session.shard] == 0;
@@ -53,60 +55,20 @@ static uint32_t mark_shards(struct router *router, const struct account *account
     return count;
 }
 
-// Sends `fence` to each marked shard, at the end of what its members were told, and clears the marks.
+// Sends `fence` to each shard of the members and of the newcomer, at the end of what they were told.
 static void fence_shards(struct router *router, const struct account *account, uint16_t newcomer_shard, struct mail *fence,
                          struct effects *out)
 {
-    for (uint32_t i = account->members; i != SLAB_NONE;) {
-        const struct member *member = slab_at(&router->members, i);
-        fence->to_shard = member->session.shard;
-        if (router->marks[fence->to_shard] != 0)
-            mail_send(router, fence, out);
-        router->marks[fence->to_shard] = 0;
-        i = member->next;
-    }
-    fence->to_shard = newcomer_shard;
-    if (newcomer_shard != SHARD_NONE && router->marks[newcomer_shard] != 0) {
+    uint32_t left = mark_shards(router, account, newcomer_shard);
+    for (uint16_t shard = 0; left > 0; shard++) {
+        CHECK(shard < router->shard_count);
+        if (router->marks[shard] == 0)
+            continue;
+        router->marks[shard] = 0;
+        fence->to_shard = shard;
         mail_send(router, fence, out);
-        router->marks[newcomer_shard] = 0;
+        left--;
     }
-}
-
-static void welcome(struct router *router, const struct account *account, const struct mail *mail, struct effects *out)
-{
-    uint32_t fences = BUG(3) ? 0 : mark_shards(router, account, mail->from.shard);
-    mail_send(router, &(struct mail){.type = MAIL_WELCOME, .to_shard = mail->from.shard, .number = fences, .to = mail->from}, out);
-    for (uint32_t i = account->members; i != SLAB_NONE;) {
-        const struct member *member = slab_at(&router->members, i);
-        tell(router, MAIL_ENTERED, mail->from, member->session, &member->key, out);
-        tell(router, MAIL_ENTERED, member->session, mail->from, &mail->a, out);
-        i = member->next;
-    }
-    fence_shards(router, account, mail->from.shard, &(struct mail){.type = MAIL_FENCE, .from = mail->from}, out);
-}
-
-static void on_enter(struct router *router, const struct mail *mail, struct effects *out)
-{
-    uint32_t index = find(router, mail->account);
-    if (index == SLAB_NONE) {
-        index = slab_take(&router->accounts);
-        struct account *fresh = slab_at(&router->accounts, index);
-        *fresh = (struct account){.members = SLAB_NONE, .account = mail->account};
-        table_insert(&router->account_table, account_hash(router, mail->account), index);
-    }
-    struct account *account = slab_at(&router->accounts, index);
-    if (account->members_count >= router->limits.devices_per_account_max) {
-        mail_reply(router, MAIL_REFUSED, mail->from, mail->from, out);
-        return;
-    }
-    welcome(router, account, mail, out);
-    uint32_t member_index = slab_take(&router->members);
-    struct member *member = slab_at(&router->members, member_index);
-    *member = (struct member){.next = account->members, .prev = SLAB_NONE, .session = mail->from, .key = mail->a};
-    if (account->members != SLAB_NONE)
-        ((struct member *)slab_at(&router->members, account->members))->prev = member_index;
-    account->members = member_index;
-    account->members_count++;
 }
 
 static void remove_member(struct router *router, struct account *account, uint32_t index)
@@ -135,44 +97,211 @@ static uint32_t find_member(const struct router *router, const struct account *a
     return index;
 }
 
-// Tells the members, and then the key's home how many shards will answer it that they have.
-static void on_exit_mail(struct router *router, const struct mail *mail, struct effects *out)
+static void add_member(struct router *router, struct account *account, const struct job *job)
 {
-    struct mail told = {.type = MAIL_EXIT_ACK, .flags = MAIL_EXIT_TOLD, .to_shard = directory_home(router, &mail->a), .a = mail->a};
-    uint32_t index = find(router, mail->account);
-    struct account *account = index == SLAB_NONE ? NULL : slab_at(&router->accounts, index);
-    uint32_t leaver = account == NULL ? SLAB_NONE : find_member(router, account, mail->from);
-    if (account == NULL || leaver == SLAB_NONE) { // it was refused
-        mail_send(router, &told, out);
+    uint32_t index = slab_take(&router->members);
+    struct member *member = slab_at(&router->members, index);
+    *member = (struct member){.next = account->members, .prev = SLAB_NONE, .session = job->session, .key = job->key};
+    if (account->members != SLAB_NONE)
+        ((struct member *)slab_at(&router->members, account->members))->prev = index;
+    account->members = index;
+    account->members_count++;
+}
+
+static uint16_t newcomer_of(const struct job *job)
+{
+    return job->is_exit ? SHARD_NONE : job->session.shard;
+}
+
+static uint32_t count_shards(struct router *router, const struct account *account, uint16_t newcomer)
+{
+    uint32_t count = mark_shards(router, account, newcomer);
+    memset(router->marks, 0, router->shard_count * sizeof(*router->marks));
+    return count;
+}
+
+// false: nobody has to be told.
+static bool begin_enter(struct router *router, const struct account *account, const struct job *job, struct effects *out)
+{
+    if (account->members_count >= router->limits.devices_per_account_max) {
+        mail_reply(router, MAIL_REFUSED, job->session, job->session, out);
+        return false;
+    }
+    uint32_t fences = BUG(3) ? 0 : count_shards(router, account, newcomer_of(job));
+    mail_send(router, &(struct mail){.type = MAIL_WELCOME, .to_shard = job->session.shard, .number = fences, .to = job->session}, out);
+    return true;
+}
+
+// The key's home is told how many shards will answer it that their members have been told.
+static bool begin_exit(struct router *router, struct account *account, const struct job *job, struct effects *out)
+{
+    struct mail told = {.type = MAIL_EXIT_ACK, .flags = MAIL_EXIT_TOLD, .to_shard = directory_home(router, &job->key), .a = job->key};
+    uint32_t leaver = find_member(router, account, job->session);
+    bool was_in = leaver != SLAB_NONE; // else it was refused
+    if (was_in) {
+        remove_member(router, account, leaver);
+        told.number = BUG(7) ? 0 : count_shards(router, account, SHARD_NONE);
+    }
+    mail_send(router, &told, out);
+    return was_in;
+}
+
+static void finish(struct router *router, struct account *account, const struct job *job, struct effects *out)
+{
+    struct mail fence = {.type = MAIL_FENCE, .from = job->session};
+    if (job->is_exit)
+        fence = (struct mail){.type = MAIL_EXIT_FENCE, .a = job->key};
+    fence_shards(router, account, newcomer_of(job), &fence, out);
+    if (!job->is_exit)
+        add_member(router, account, job);
+}
+
+static void tell_member(struct router *router, const struct member *member, const struct job *job, struct effects *out)
+{
+    if (job->is_exit) {
+        tell(router, MAIL_EXITED, member->session, job->session, &job->key, out);
         return;
     }
-    remove_member(router, account, leaver);
-    told.number = BUG(7) ? 0 : mark_shards(router, account, SHARD_NONE);
-    mail_send(router, &told, out);
-    for (uint32_t i = account->members; i != SLAB_NONE;) {
-        const struct member *member = slab_at(&router->members, i);
-        tell(router, MAIL_EXITED, member->session, mail->from, &mail->a, out);
-        i = member->next;
+    tell(router, MAIL_ENTERED, job->session, member->session, &member->key, out);
+    tell(router, MAIL_ENTERED, member->session, job->session, &job->key, out);
+}
+
+static void pop_job(struct router *router, struct account *account)
+{
+    uint32_t index = account->jobs;
+    const struct job *job = slab_at(&router->jobs, index);
+    account->jobs = job->next;
+    if (account->jobs == SLAB_NONE)
+        account->jobs_last = SLAB_NONE;
+    slab_give(&router->jobs, index);
+}
+
+// One piece of the account's first job.
+static void work(struct router *router, struct account *account, struct effects *out)
+{
+    struct job *job = slab_at(&router->jobs, account->jobs);
+    if (!job->begun) {
+        bool must_tell = job->is_exit ? begin_exit(router, account, job, out) : begin_enter(router, account, job, out);
+        if (!must_tell) {
+            pop_job(router, account);
+            return;
+        }
+        job->begun = true;
+        account->cursor = account->members;
     }
-    fence_shards(router, account, SHARD_NONE, &(struct mail){.type = MAIL_EXIT_FENCE, .a = mail->a}, out);
-    if (account->members_count == 0) {
-        table_remove(&router->account_table, account_hash(router, mail->account), index);
+    for (uint32_t i = 0; i < router->limits.told_at_once && account->cursor != SLAB_NONE; i++) {
+        const struct member *member = slab_at(&router->members, account->cursor);
+        tell_member(router, member, job, out);
+        account->cursor = member->next;
+    }
+    if (account->cursor == SLAB_NONE) {
+        finish(router, account, job, out);
+        pop_job(router, account);
+    }
+}
+
+static void put_busy(struct router *router, uint32_t index)
+{
+    struct account *account = slab_at(&router->accounts, index);
+    account->busy_next = SLAB_NONE;
+    if (router->busy == SLAB_NONE)
+        router->busy = index;
+    else
+        ((struct account *)slab_at(&router->accounts, router->busy_last))->busy_next = index;
+    router->busy_last = index;
+}
+
+// Works once on an account with jobs, then puts it behind the busy ones, or forgets it when it has neither jobs nor members.
+static void work_once(struct router *router, uint32_t index, struct effects *out)
+{
+    struct account *account = slab_at(&router->accounts, index);
+    CHECK(account->jobs != SLAB_NONE);
+    work(router, account, out);
+    if (account->jobs != SLAB_NONE) {
+        put_busy(router, index);
+    } else if (account->members_count == 0) {
+        table_remove(&router->account_table, account_hash(router, account->account), index);
         slab_give(&router->accounts, index);
     }
 }
 
+static void ask_to_go_on(struct router *router, struct effects *out)
+{
+    struct effect *effect = effect_add(out, EFFECT_MAIL, 0); // not by the FIFO, which this call empties
+    effect->payload = bytes_of(NULL, 0);
+    effect->mail = (struct mail){.type = MAIL_GO_ON, .to_shard = router->shard};
+}
+
+static void on_go_on(struct router *router, struct effects *out)
+{
+    uint32_t index = router->busy;
+    CHECK(index != SLAB_NONE);
+    router->busy = ((const struct account *)slab_at(&router->accounts, index))->busy_next;
+    work_once(router, index, out);
+    if (router->busy != SLAB_NONE)
+        ask_to_go_on(router, out);
+}
+
+static void on_comer_or_goer(struct router *router, const struct mail *mail, struct effects *out)
+{
+    uint32_t index = find(router, mail->account);
+    if (index == SLAB_NONE) {
+        index = slab_take(&router->accounts);
+        struct account *fresh = slab_at(&router->accounts, index);
+        *fresh = (struct account){.members = SLAB_NONE, .jobs = SLAB_NONE, .jobs_last = SLAB_NONE, .account = mail->account};
+        table_insert(&router->account_table, account_hash(router, mail->account), index);
+    }
+    struct account *account = slab_at(&router->accounts, index);
+    bool was_busy = account->jobs != SLAB_NONE;
+    uint32_t job_index = slab_take(&router->jobs);
+    struct job *job = slab_at(&router->jobs, job_index);
+    *job = (struct job){.next = SLAB_NONE, .is_exit = mail->type == MAIL_EXIT, .session = mail->from, .key = mail->a};
+    if (was_busy)
+        ((struct job *)slab_at(&router->jobs, account->jobs_last))->next = job_index;
+    else
+        account->jobs = job_index;
+    account->jobs_last = job_index;
+    if (was_busy)
+        return;
+    bool asked = router->busy != SLAB_NONE;
+    work_once(router, index, out);
+    if (!asked && router->busy != SLAB_NONE && !BUG(8))
+        ask_to_go_on(router, out);
+}
+
 void presence_mail(struct router *router, const struct mail *mail, struct effects *out)
 {
-    if (mail->type == MAIL_EXIT_FENCE) {
+    switch (mail->type) {
+    case MAIL_EXIT_FENCE:
         mail_send(router, &(struct mail){.type = MAIL_EXIT_ACK, .to_shard = directory_home(router, &mail->a), .a = mail->a}, out);
         return;
+    case MAIL_GO_ON:
+        on_go_on(router, out);
+        return;
+    case MAIL_ENTER:
+    case MAIL_EXIT:
+        CHECK(!handle_is_none(mail->from));
+        CHECK(presence_home(router, mail->account) == router->shard);
+        on_comer_or_goer(router, mail, out);
+        return;
+    default:
+        UNREACHABLE();
     }
-    CHECK(!handle_is_none(mail->from));
-    CHECK(presence_home(router, mail->account) == router->shard);
-    if (mail->type == MAIL_ENTER)
-        on_enter(router, mail, out);
-    else
-        on_exit_mail(router, mail, out);
+}
+
+static uint32_t check_jobs(const struct router *router, const struct account *account)
+{
+    uint32_t count = 0;
+    uint32_t last = SLAB_NONE;
+    for (uint32_t i = account->jobs; i != SLAB_NONE;) {
+        const struct job *job = slab_at(&router->jobs, i);
+        CHECK(!handle_is_none(job->session) && (!job->begun || i == account->jobs));
+        last = i;
+        i = job->next;
+        count++;
+    }
+    CHECK(account->jobs_last == last);
+    return count;
 }
 
 void presence_check(const struct router *router)
@@ -182,10 +311,13 @@ void presence_check(const struct router *router)
     uint32_t position = 0;
     uint32_t index;
     uint32_t members = 0;
+    uint32_t jobs = 0;
+    uint32_t busy = 0;
     while (table_each(&router->account_table, &position, &index)) {
         const struct account *account = slab_at(&router->accounts, index);
         CHECK(presence_home(router, account->account) == router->shard);
-        CHECK(account->members_count > 0 && account->members_count <= router->limits.devices_per_account_max);
+        CHECK(account->members_count > 0 || account->jobs != SLAB_NONE);
+        CHECK(account->members_count <= router->limits.devices_per_account_max);
         uint32_t count = 0;
         uint32_t prev = SLAB_NONE;
         for (uint32_t i = account->members; i != SLAB_NONE;) {
@@ -197,8 +329,13 @@ void presence_check(const struct router *router)
         }
         CHECK(count == account->members_count);
         members += count;
+        jobs += check_jobs(router, account);
+        busy += account->jobs != SLAB_NONE;
     }
-    CHECK(members == router->members.count);
+    CHECK(members == router->members.count && jobs == router->jobs.count);
+    for (uint32_t i = router->busy; i != SLAB_NONE; busy--)
+        i = ((const struct account *)slab_at(&router->accounts, i))->busy_next;
+    CHECK(busy == 0);
     for (uint32_t i = 0; i < router->shard_count; i++)
         CHECK(router->marks[i] == 0);
 }

@@ -6,16 +6,18 @@
 size_t router_effects_max(const struct router_limits *limits)
 {
     // A leave yields per link UNASK and either PARTED or the local peer's Disconnected and RESUME. The last acknowledgement may let a
-    // newcomer in: per member Exited, Entered both ways and two fences. Each mail in the FIFO at one time has its place here too.
-    // A leave or a drained queue also tells each held report.
-    return (size_t)limits->links_per_session_max * 3 + (size_t)limits->devices_per_account_max * 5 + HELD_MAX + 16;
+    // newcomer in: Exited, and Entered both ways, per member told at once, and two fences per member. Each mail in the FIFO at one time has
+    // its place here too. A leave or a drained queue also tells each held report.
+    size_t devices = limits->devices_per_account_max;
+    size_t told = limits->told_at_once < devices ? limits->told_at_once : devices;
+    return (size_t)limits->links_per_session_max * 3 + told * 3 + devices * 2 + HELD_MAX + 16;
 }
 
 struct router *router_create(uint16_t shard, uint16_t shard_count, const struct router_limits *limits, const struct hash_secret *secret)
 {
     CHECK(shard < shard_count && shard_count < UINT16_MAX);
     CHECK(limits->sessions_max > 0 && limits->sessions_max < SLAB_NONE);
-    CHECK(limits->links_per_session_max > 0 && limits->devices_per_account_max > 0);
+    CHECK(limits->links_per_session_max > 0 && limits->devices_per_account_max > 0 && limits->told_at_once > 0);
     CHECK(limits->window_bytes > 0 && limits->window_bytes <= DATA_BYTES_MAX && limits->queue_bytes_max > 0);
     struct router *router = calloc(1, sizeof(*router));
     if (router == NULL)
@@ -29,6 +31,8 @@ struct router *router_create(uint16_t shard, uint16_t shard_count, const struct 
     slab_init(&router->pairs, sizeof(struct pair));
     slab_init(&router->accounts, sizeof(struct account));
     slab_init(&router->members, sizeof(struct member));
+    slab_init(&router->jobs, sizeof(struct job));
+    router->busy = router->busy_last = SLAB_NONE;
     slab_init(&router->held, sizeof(struct held));
     router->targets = calloc(shard_count, sizeof(*router->targets));
     router->marks = calloc(shard_count, sizeof(*router->marks));
@@ -51,6 +55,7 @@ void router_destroy(struct router *router)
     slab_fini(&router->pairs);
     slab_fini(&router->accounts);
     slab_fini(&router->members);
+    slab_fini(&router->jobs);
     slab_fini(&router->held);
     table_fini(&router->link_table);
     table_fini(&router->owner_table);

@@ -14,6 +14,7 @@ struct router_limits {
     uint32_t sessions_max;            // slots are 0 .. sessions_max - 1
     uint32_t links_per_session_max;   // a Connect beyond it is answered with ROUTER_TOO_MANY_CONNECTIONS
     uint32_t devices_per_account_max; // an Enter beyond it is closed with ERROR_TOO_MANY_DEVICES
+    uint32_t told_at_once;            // devices told of one Enter or Exit in one call; the others in later ones (MAIL_GO_ON)
     uint32_t queue_bytes_max;         // data queued for one receiver before its senders wait
     uint32_t window_bytes;            // credit that a new link starts with; a message may overdraw it once
 };
@@ -55,6 +56,7 @@ enum mail_type {
     MAIL_REFUSED,
     MAIL_EXIT_FENCE,
     MAIL_EXIT_ACK,
+    MAIL_GO_ON,
     MAIL_ASK,
     MAIL_ASKED,
     MAIL_UNASK,
@@ -96,7 +98,7 @@ enum effect_kind {
     EFFECT_RESUME,   // session `slot` may be read again: repeat the command that got ROUTER_WAIT
     EFFECT_RELEASED, // session `slot` is gone everywhere: the slot may be reused, with another generation
     EFFECT_REPORT,   // tell session `slot` what became of its datagram `token`: `report`
-    EFFECT_MAIL,     // hand `mail` and `payload` to shard mail.to_shard, in order
+    EFFECT_MAIL,     // hand `mail` and `payload` to shard mail.to_shard, in order; to the own shard (MAIL_GO_ON): in its next turn
 };
 
 struct effect {

@@ -24,8 +24,12 @@ static void on_effect(void *context, uint16_t shard, const struct effect *effect
     world_log(effect, f->logs[shard][effect->slot], LOG_BYTES);
 }
 
-static const struct router_limits limits_default = {
-    .sessions_max = CLIENTS_MAX, .links_per_session_max = 4, .devices_per_account_max = 3, .queue_bytes_max = 1000, .window_bytes = 400};
+static const struct router_limits limits_default = {.sessions_max = CLIENTS_MAX,
+                                                    .links_per_session_max = 4,
+                                                    .devices_per_account_max = 3,
+                                                    .told_at_once = 2,
+                                                    .queue_bytes_max = 1000,
+                                                    .window_bytes = 400};
 
 static void begin(struct fixture *f, const char *name, uint16_t shards, const struct router_limits *limits)
 {
@@ -210,6 +214,45 @@ static void test_too_many_devices(struct fixture *f)
     end(f);
 }
 
+// An account tells one member in a call; who comes or goes meanwhile waits in line, another account does not.
+static void test_told_in_pieces(struct fixture *f)
+{
+    struct router_limits limits = limits_default;
+    limits.devices_per_account_max = 4;
+    limits.told_at_once = 1;
+    begin(f, "told in pieces", 1, &limits);
+    enter(f, 0, 0, key_of('A'), 1);
+    expect(f, 0, 0, "+ resume");
+    enter(f, 0, 1, key_of('B'), 1);
+    expect(f, 0, 0, ">B");
+    expect(f, 0, 1, "+ >A resume");
+    enter(f, 0, 2, key_of('C'), 1);
+    expect(f, 0, 0, "");
+    expect(f, 0, 1, ">C");
+    expect(f, 0, 2, "+ >B");
+    enter(f, 0, 3, key_of('D'), 1);
+    expect(f, 0, 3, "");
+    enter(f, 0, 4, key_of('E'), 2);
+    expect(f, 0, 4, "+ resume");
+    mail(f, 0, 0, MAIL_GO_ON);
+    expect(f, 0, 0, ">C");
+    expect(f, 0, 2, ">A resume");
+    leave(f, 0, 1);
+    expect(f, 0, 1, "released");
+    for (int i = 0; i < 3; i++)
+        mail(f, 0, 0, MAIL_GO_ON);
+    expect(f, 0, 0, ">D");
+    expect(f, 0, 2, ">D");
+    expect(f, 0, 3, "+ >C >B >A resume"); // B's Exit comes behind D's Enter
+    for (int i = 0; i < 3; i++)
+        mail(f, 0, 0, MAIL_GO_ON);
+    expect(f, 0, 0, "^B");
+    expect(f, 0, 2, "^B");
+    expect(f, 0, 3, "^B");
+    CHECK(f->world.mail_count == 0 && counts(f, 0).members_homed == 4 && counts(f, 0).keys_homed == 4);
+    end(f);
+}
+
 static void test_connect(struct fixture *f)
 {
     begin_connected(f, "connect", &limits_default);
@@ -306,8 +349,12 @@ static void test_link_limit(struct fixture *f)
 
 static void test_credit(struct fixture *f)
 {
-    const struct router_limits limits = {
-        .sessions_max = 4, .links_per_session_max = 4, .devices_per_account_max = 3, .queue_bytes_max = 200, .window_bytes = 400};
+    const struct router_limits limits = {.sessions_max = 4,
+                                         .links_per_session_max = 4,
+                                         .devices_per_account_max = 3,
+                                         .told_at_once = 2,
+                                         .queue_bytes_max = 200,
+                                         .window_bytes = 400};
     begin_connected(f, "credit", &limits);
     char text[101];
     memset(text, 'x', 100);
@@ -708,6 +755,7 @@ int main(void)
     static void (*const tests[])(struct fixture *) = {
         test_before_entering,
         test_presence,
+        test_told_in_pieces,
         test_too_many_devices,
         test_connect,
         test_disconnect,

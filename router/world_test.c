@@ -61,7 +61,8 @@ void world_end(struct world *world, uint16_t shard)
     for (size_t i = 0; i < world->out.count; i++) {
         const struct effect *effect = &world->out.items[i];
         if (effect->kind == EFFECT_MAIL) {
-            CHECK(effect->mail.to_shard < world->shard_count && effect->mail.to_shard != shard);
+            CHECK(effect->mail.to_shard < world->shard_count);
+            CHECK((effect->mail.to_shard == shard) == (effect->mail.type == MAIL_GO_ON));
             give(&world->queues[shard][effect->mail.to_shard], &effect->mail, effect->payload);
             world->mail_count++;
         } else if (world->on_effect != NULL) {

@@ -5,12 +5,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 
 #define EVENTS_MAX 256       // for each turn; the kernel keeps the rest in turn
 #define SOURCES_TURN_MAX 256 // on_ready calls for each turn
 #define RECORDS_TURN_MAX 4096
+#define NEXT_NS_MIN 50000u // of each turn for NODE_NEXT; or half of what the turn has taken so far
+#define NEXT_NS_MAX 1000000u
+#define LAST_NS_EACH 32000u // NODE_LAST: a call for so much of the turn; with its flush it takes some 4 us, so a tenth of the time
 
 struct node {
     struct post *post;
@@ -20,7 +24,9 @@ struct node {
     int epoll_fd;
     uint64_t now_ns;
     struct timer_wheel *timers;
-    struct source *ready_first, *ready_last;
+    struct ready {
+        struct source *first, *last;
+    } ready[NODE_RANKS];
     struct epoll_event events[EVENTS_MAX];
 };
 
@@ -49,7 +55,8 @@ void node_destroy(struct node *node)
 {
     if (node == NULL)
         return;
-    CHECK(node->ready_first == NULL);
+    for (int rank = NODE_FIRST; rank < NODE_RANKS; rank++)
+        CHECK(node->ready[rank].first == NULL);
     timer_wheel_destroy(node->timers);
     if (node->epoll_fd >= 0)
         os_close(node->epoll_fd);
@@ -90,37 +97,62 @@ void node_remove(struct node *node, struct source *source)
 {
     if (!source->queued)
         return;
-    CHECK(node->ready_first != NULL);
+    struct ready *list = &node->ready[source->list];
+    CHECK(list->first != NULL);
     if (source->prev != NULL)
         source->prev->next = source->next;
     else
-        node->ready_first = source->next;
+        list->first = source->next;
     if (source->next != NULL)
         source->next->prev = source->prev;
     else
-        node->ready_last = source->prev;
+        list->last = source->prev;
     source->next = source->prev = NULL;
     source->queued = false;
 }
 
+static void append(struct node *node, struct source *source, enum node_rank rank)
+{
+    CHECK(!source->queued && rank < NODE_RANKS);
+    struct ready *list = &node->ready[rank];
+    source->queued = true;
+    source->list = (uint8_t)rank;
+    source->next = NULL;
+    source->prev = list->last;
+    if (list->last != NULL)
+        list->last->next = source;
+    else
+        list->first = source;
+    list->last = source;
+}
+
 void node_ready(struct node *node, struct source *source)
 {
-    if (source->queued)
+    uint8_t rank = source->rank;
+    if (rank == NODE_FIRST && (source->ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        rank = NODE_NEXT;
+    if (source->queued && source->list <= rank)
         return;
-    source->queued = true;
-    source->next = NULL;
-    source->prev = node->ready_last;
-    if (node->ready_last != NULL)
-        node->ready_last->next = source;
-    else
-        node->ready_first = source;
-    node->ready_last = source;
+    node_remove(node, source);
+    append(node, source, rank);
+}
+
+void node_ready_last(struct node *node, struct source *source)
+{
+    if (!source->queued)
+        append(node, source, NODE_LAST);
+}
+
+static bool has_ready(const struct node *node)
+{
+    bool has_last = node->ready[NODE_LAST].first != NULL && !BUG(26);
+    return node->ready[NODE_FIRST].first != NULL || node->ready[NODE_NEXT].first != NULL || has_last;
 }
 
 // Takes what epoll has into the sources' readiness. No callback runs here, so every event's source is alive.
 static size_t collect(struct node *node, int64_t wait_ns)
 {
-    bool may_sleep = wait_ns != 0 && node->ready_first == NULL && post_sleep(node->post, node->index);
+    bool may_sleep = wait_ns != 0 && !has_ready(node) && post_sleep(node->post, node->index);
     int count = os_epoll_wait(node->epoll_fd, node->events, EVENTS_MAX, may_sleep ? wait_ns : 0);
     CHECK(count >= 0);
     if (may_sleep) {
@@ -138,21 +170,52 @@ static size_t collect(struct node *node, int64_t wait_ns)
     return (size_t)count;
 }
 
-// Calls the sources that are queued now, at most SOURCES_TURN_MAX; those that want more go behind all others.
-static size_t run_sources(struct node *node)
+// Calls the sources of that rank that are queued now, at most calls_max, until budget_ns have passed since start_ns (0: no matter how
+// long); those that want more go behind all others.
+static size_t run_sources(struct node *node, enum node_rank rank, size_t calls_max, uint64_t start_ns, uint64_t budget_ns)
 {
-    const struct source *last = node->ready_last;
+    struct ready *list = &node->ready[rank];
+    const struct source *last = list->last;
     size_t called = 0;
     bool is_last = false;
-    while (node->ready_first != NULL && called < SOURCES_TURN_MAX && !is_last) {
-        struct source *source = node->ready_first;
-        is_last = source == last; // when `last` is removed meanwhile, the limit alone ends this turn
+    while (list->first != NULL && called < calls_max && !is_last) {
+        struct source *source = list->first;
+        is_last = source == last; // when `last` is removed meanwhile, the limits alone end this turn
         node_remove(node, source);
         called++;
         if (source->on_ready(source, node->now_ns))
             node_ready(node, source);
+        if (budget_ns > 0 && os_now_ns() - start_ns >= budget_ns)
+            break;
     }
     return called;
+}
+
+static size_t flush(struct node *node)
+{
+    if (node->owner.on_turn != NULL)
+        node->owner.on_turn(node->owner.owner, node->now_ns);
+    return post_flush(node->post, node->index);
+}
+
+static uint64_t turn_took_ns(const struct node *node, uint64_t now_ns)
+{
+    return now_ns > node->now_ns ? now_ns - node->now_ns : 0;
+}
+
+// A piece of what may wait. A busy turn makes it larger, so that those who come are let in even then.
+static size_t run_patient(struct node *node)
+{
+    uint64_t start_ns = os_now_ns();
+    uint64_t budget_ns = turn_took_ns(node, start_ns) / 2;
+    if (budget_ns < NEXT_NS_MIN)
+        budget_ns = NEXT_NS_MIN;
+    else if (budget_ns > NEXT_NS_MAX)
+        budget_ns = NEXT_NS_MAX;
+    size_t work = run_sources(node, NODE_NEXT, SOURCES_TURN_MAX, start_ns, budget_ns);
+    uint64_t last_calls = 1 + turn_took_ns(node, os_now_ns()) / LAST_NS_EACH;
+    work += run_sources(node, NODE_LAST, last_calls < SOURCES_TURN_MAX ? last_calls : SOURCES_TURN_MAX, 0, 0);
+    return work + flush(node);
 }
 
 size_t node_turn(struct node *node, uint64_t now_ns, int64_t wait_ns)
@@ -161,17 +224,17 @@ size_t node_turn(struct node *node, uint64_t now_ns, int64_t wait_ns)
     node->now_ns = now_ns;
     size_t work = collect(node, wait_ns);
     work += post_drain(node->post, node->index, RECORDS_TURN_MAX, node->owner.on_record, node->owner.owner);
-    work += run_sources(node);
+    work += run_sources(node, NODE_FIRST, SOURCES_TURN_MAX, 0, 0);
     work += timer_expire(node->timers, node->now_ns);
-    if (node->owner.on_turn != NULL)
-        node->owner.on_turn(node->owner.owner, node->now_ns);
-    work += post_flush(node->post, node->index);
+    work += flush(node);
+    if (node->ready[NODE_NEXT].first != NULL || node->ready[NODE_LAST].first != NULL)
+        work += run_patient(node);
     return work;
 }
 
 int64_t node_wait_ns(const struct node *node)
 {
-    return node->ready_first != NULL ? 0 : timer_wait_ns(node->timers, node->now_ns);
+    return has_ready(node) ? 0 : timer_wait_ns(node->timers, node->now_ns);
 }
 
 void node_run(struct node *node)

@@ -19,6 +19,7 @@ struct pipe_end {
     int calls, bytes;
     int again;               // so many calls ask for another
     struct pipe_end *victim; // removed, closed and freed by the call
+    uint64_t busy_ns;        // a call takes at least so long
 };
 
 static int order[16];
@@ -45,6 +46,8 @@ static bool pipe_on_ready(struct source *source, uint64_t now_ns)
     if (got > 0)
         end->bytes += (int)got;
     source->ready = 0;
+    for (uint64_t until_ns = os_now_ns() + end->busy_ns; end->busy_ns > 0 && os_now_ns() < until_ns;)
+        ;
     return end->again-- > 0;
 }
 
@@ -142,6 +145,86 @@ static void test_sources(void)
     a->write_fd = dup(b->write_fd);
     pipe_close(a);
     pipe_close(b);
+    node_destroy(node);
+    post_destroy(post);
+}
+
+static void expect_order(const struct pipe_end *const *ends, int count)
+{
+    CHECK(order_count == count);
+    for (int i = 0; i < count; i++)
+        CHECK(order[i] == ends[i]->write_fd);
+}
+
+static void test_ranks(void)
+{
+    struct owner owner = {0};
+    struct post *post = post_create(1, &post_limits_default);
+    struct node *node = node_open(post, 0, &owner);
+    struct pipe_end *first = pipe_open(node), *next = pipe_open(node), *last = pipe_open(node), *gone = pipe_open(node);
+    next->source.rank = NODE_NEXT;
+    node_ready_last(node, &last->source);
+    node_ready(node, &next->source);
+    pipe_write(gone);
+    close(gone->write_fd); // hung up: no longer NODE_FIRST
+    gone->write_fd = -1;
+    node_ready(node, &first->source);
+    order_count = 0;
+    node_turn(node, 2 * MS, 0);
+    expect_order((const struct pipe_end *const[]){first, next, gone, last}, 4);
+    CHECK(owner.turns == 2); // what NODE_FIRST wrote is flushed before the others are called
+    CHECK(node_wait_ns(node) == -1);
+
+    node_ready_last(node, &last->source); // an event calls it sooner, a second wish to be called last does not delay it
+    node_ready(node, &next->source);
+    node_ready_last(node, &next->source);
+    node_ready(node, &last->source);
+    order_count = 0;
+    node_turn(node, 3 * MS, 0);
+    expect_order((const struct pipe_end *const[]){last, next}, 2);
+    CHECK(first->calls == 1 && next->calls == 2 && last->calls == 2 && gone->calls == 1);
+
+    node_ready_last(node, &last->source); // removed from whichever list it is on
+    node_ready(node, &next->source);
+    gone->write_fd = dup(first->write_fd);
+    pipe_close(last);
+    pipe_close(next);
+    pipe_close(gone);
+    CHECK(node_wait_ns(node) == -1 && node_turn(node, 4 * MS, 0) == 0);
+    pipe_close(first);
+    node_destroy(node);
+    post_destroy(post);
+}
+
+// While others have something to do, little of what may wait is called each turn; and there is no sleep until all of it has been.
+static void test_patience(void)
+{
+    enum { NEXT = 10, LAST = 3000 };
+    static struct pipe_end next[NEXT], last[LAST]; // never polled: queued by hand
+    struct owner owner = {0};
+    struct post *post = post_create(1, &post_limits_default);
+    struct node *node = node_open(post, 0, &owner);
+    for (int i = 0; i < NEXT; i++) {
+        next[i] = (struct pipe_end){.source = {.on_ready = pipe_on_ready, .rank = NODE_NEXT}, .node = node, .busy_ns = 2 * MS};
+        node_ready(node, &next[i].source);
+    }
+    for (int i = 0; i < LAST; i++) {
+        last[i] = (struct pipe_end){.source.on_ready = pipe_on_ready, .node = node};
+        node_ready_last(node, &last[i].source);
+    }
+    int turns = 0, next_calls = 0, last_calls = 0;
+    for (; node_wait_ns(node) == 0; turns++) {
+        int last_before = last_calls;
+        node_turn(node, os_now_ns(), /* wait_ns= */ -1);
+        next_calls = last_calls = 0;
+        for (int i = 0; i < NEXT; i++)
+            next_calls += next[i].calls;
+        for (int i = 0; i < LAST; i++)
+            last_calls += last[i].calls;
+        CHECK(next_calls == (turns < NEXT ? turns + 1 : NEXT)); // each uses up the turn's time
+        CHECK(last_calls > last_before && last_calls <= last_before + 256);
+    }
+    CHECK(turns > NEXT && last_calls == LAST);
     node_destroy(node);
     post_destroy(post);
 }
@@ -299,6 +382,8 @@ static void test_two_threads(void)
 int main(void)
 {
     test_sources();
+    test_ranks();
+    test_patience();
     test_removed_while_queued();
     test_many_sources();
     test_timers_and_mail();

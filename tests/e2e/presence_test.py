@@ -117,3 +117,19 @@ class PresenceTest(RelayTest):
             device.expect_any_order(*(entered(other.pk) for other in devices if other is not device))
             self.assertLess(number, 40)
             device.quiet()
+
+    def test_more_members_than_are_told_at_once(self):
+        """One hundred and fifty devices come, half of them go, one key is taken over meanwhile: the rest are told all of it."""
+        devices = [self.device() for _ in range(150)]
+        staying, going = devices[:75], devices[75:]
+        for device in staying:
+            device.expect_any_order(*(entered(other.pk) for other in devices if other is not device))
+        taken = staying.pop()
+        for device in going:
+            device.wire.reset()
+        self.device(key=taken.key)
+        for viewer in staying:
+            gone = [exited(other.pk) for other in going] + [exited(taken.pk), entered(taken.pk)]
+            viewer.expect_any_order(*gone)
+            viewer.quiet()
+        self.assertEqual(taken.read_close(), (4000, "superseded"))

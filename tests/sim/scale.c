@@ -269,6 +269,7 @@ static void run_with(uint16_t shards, struct figures ret_figures[2])
                                               .router = {.sessions_max = 2 * DEVICES_MAX + CONN_CHUNK,
                                                          .links_per_session_max = 16,
                                                          .devices_per_account_max = DEVICES_MAX,
+                                                         .told_at_once = DEVICES_MAX,
                                                          .queue_bytes_max = 1u << 20,
                                                          .window_bytes = 65536}};
     sim_seed(shards);

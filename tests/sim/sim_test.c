@@ -148,6 +148,7 @@ static void choose_limits(struct shard_limits *limits)
     limits->router = (struct router_limits){.sessions_max = (limits->conns_max / CONN_CHUNK + 1) * CONN_CHUNK,
                                             .links_per_session_max = SIM_KEYS_MAX,
                                             .devices_per_account_max = SIM_KEYS_MAX,
+                                            .told_at_once = PICK(1, 2, SIM_KEYS_MAX),
                                             .queue_bytes_max = PICK(1000, 8192, 65536, 1048576),
                                             .window_bytes = PICK(512, 4096, 65536)};
 }

@@ -97,6 +97,8 @@ static bool send_one(struct worker *worker, struct pairs *pairs, struct pair *pa
     if (len >= 8)
         memcpy(payload, &pair->sent, 8);
     client_send_end(pair->sender);
+    if (pairs->interval_ns > 0 && worker->seen_phase == PHASE_MEASURE)
+        histogram_add(&worker->late, worker->now_ns > at_ns ? worker->now_ns - at_ns : 0);
     pair->ring[pair->sent++ % pair->window] = (struct under_way){.at_ns = at_ns, .len = len};
     pairs->under_way++;
     COUNT(&worker->counters, messages_sent, 1);
@@ -295,6 +297,7 @@ const struct scenario scenario_pairs = {
 
 const struct scenario scenario_observers = {
     .name = "observers",
+    .urgent = true,
     .start = start,
     .on_phase = on_phase,
     .on_ready = on_ready,

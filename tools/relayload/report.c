@@ -37,6 +37,7 @@ void report_figures(const struct run_result *result, struct report_figures *ret_
     figures.messages = end->totals.messages - begin->totals.messages;
     figures.bytes = end->totals.bytes - begin->totals.bytes;
     figures.logins = end->totals.logins - begin->totals.logins;
+    figures.presence_events = end->totals.presence_events - begin->totals.presence_events;
     figures.messages_per_s = ratio((double)figures.messages, figures.seconds);
     figures.bytes_per_s = ratio((double)figures.bytes, figures.seconds);
     figures.logins_per_s = ratio((double)figures.logins, figures.seconds);
@@ -134,6 +135,7 @@ void report_table(const struct run_result *result, FILE *out)
     print_latencies(out, "login latency", &result->logins);
     print_latencies(out, "observers before", &result->calm);
     print_latencies(out, "observers during", &result->disturbed);
+    print_latencies(out, result->observers_urgent ? "sent late by" : "sent late (not urgent)", &result->late);
     print_server(result, &figures, out);
     print_counters(&result->settled.totals, out);
     fprintf(out, "  %-22s %s%s\n", "outcome", result->is_failed ? "FAILED: " : "ok", result->is_failed ? result->failure : "");
@@ -192,12 +194,15 @@ void report_json(const struct run_result *result, FILE *out)
     json_object_set_new(object, "bytes_per_second", json_real(figures.bytes_per_s));
     json_object_set_new(object, "logins", json_integer((json_int_t)figures.logins));
     json_object_set_new(object, "logins_per_second", json_real(figures.logins_per_s));
+    json_object_set_new(object, "presence_events", json_integer((json_int_t)figures.presence_events));
     json_object_set_new(object, "sign_us", json_real(figures.sign_us));
     json_object_set_new(object, "verify_us", json_real(figures.verify_us));
     json_object_set_new(object, "latency_us", latencies_json(&result->latency));
     json_object_set_new(object, "login_us", latencies_json(&result->logins));
     json_object_set_new(object, "observers_before_us", latencies_json(&result->calm));
     json_object_set_new(object, "observers_during_us", latencies_json(&result->disturbed));
+    json_object_set_new(object, "observers_late_us", latencies_json(&result->late));
+    json_object_set_new(object, "observers_urgent", json_boolean(result->observers_urgent));
     json_object_set_new(object, "server", server_json(result, &figures));
     json_object_set_new(object, "counters", counters_json(&result->settled.totals));
     json_dumpf(object, out, JSON_INDENT(2));

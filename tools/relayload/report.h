@@ -5,8 +5,8 @@
 
 // The figures that both forms show, made from a result in one place.
 struct report_figures {
-    double seconds;                   // of the measured part
-    uint64_t messages, bytes, logins; // in it
+    double seconds;                                    // of the measured part
+    uint64_t messages, bytes, logins, presence_events; // in it
     double messages_per_s, bytes_per_s, logins_per_s;
     double cpu_us_per_message, cpu_us_per_login, cpu_cores, sleeps_per_message; // of the relay; 0 when unknown
     double bytes_per_session;                                                   // idle: RSS difference by sessions opened meanwhile

@@ -341,6 +341,8 @@ static void collect(struct conductor *conductor)
         if (worker->scenario == &scenario_observers) {
             histogram_merge(&result->calm, &worker->calm);
             histogram_merge(&result->disturbed, &worker->latency);
+            histogram_merge(&result->late, &worker->late);
+            result->observers_urgent = worker->is_urgent;
         } else {
             histogram_merge(&result->latency, &worker->latency);
             histogram_merge(&result->logins, &worker->logins);

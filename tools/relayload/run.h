@@ -28,6 +28,8 @@ struct run_result {
     uint32_t point_count;
     struct histogram latency, logins; // while measuring
     struct histogram calm, disturbed; // observers, before and while
+    struct histogram late;            // observers, while: what of it was relayload's own delay before sending
+    bool observers_urgent;            // their thread went before all others
     bool has_server, is_failed;
     char failure[WORKER_TEXT_MAX]; // why, first of all
     char cipher[64];

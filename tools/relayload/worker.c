@@ -4,6 +4,7 @@
 #include "shards/base/check.h"
 #include "shards/cpus.h"
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,6 +222,8 @@ static void *run(void *arg)
     struct worker *worker = arg;
     if (worker->cpu >= 0 && cpus_pin_self((uint16_t)worker->cpu) != 0)
         worker_fail(worker, "cannot be pinned to CPU %d", worker->cpu);
+    const struct sched_param lowest = {.sched_priority = 1};
+    worker->is_urgent = worker->scenario->urgent && pthread_setschedparam(pthread_self(), SCHED_FIFO, &lowest) == 0;
     prctl(PR_SET_TIMERSLACK, 1000ul); // open loops are due to the microsecond
     worker->now_ns = worker_clock_ns();
     for (;;) {

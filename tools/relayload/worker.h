@@ -22,6 +22,7 @@ enum phase {
 struct scenario {
     const char *name, *summary;
     bool observed;     // disturbs: quiet pairs in a thread of their own tell how much
+    bool urgent;       // its thread goes before all others where that is allowed, so that the load's own work delays nothing it measures
     bool holds;        // stays connected for --seconds when done
     uint32_t sessions; // unless told
     uint32_t window;   // unless told
@@ -62,9 +63,11 @@ struct worker {
 
     _Atomic uint32_t ready; // clients authenticated now
     _Atomic bool is_set_up, is_done, is_settled, is_gone;
+    bool is_urgent; // the scheduler has agreed
     struct counters counters;
     struct histogram latency;  // of messages while measuring
     struct histogram calm;     // of messages during warm-up
+    struct histogram late;     // open loop, while measuring: from due to sent, which is this program's own delay
     struct histogram logins;   // connect to Authenticated, while measuring
     pthread_mutex_t text_lock; // first_failure is read by the main thread
     char first_failure[WORKER_TEXT_MAX];
