@@ -437,7 +437,7 @@ static uint32_t pick(const uint32_t *from, size_t count)
 
 void bone_choose(void)
 {
-    bone_config = (struct bone_config){.is_on = sim_hash(0xb0, 0xe, 0) % 100 < 20}; // the others' seeds stay what they are
+    bone_config = (struct bone_config){.is_on = sim_hash(0xb0, 0xe, 0) % 100 < 30}; // the others' seeds stay what they are
     if (!bone_config.is_on)
         return;
     bone_config = (struct bone_config){.is_on = true,
