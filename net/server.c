@@ -153,6 +153,8 @@ static void plan_backbone(struct server *server, uint16_t first_node)
         .keep_s = (config->backbone_queue_ns + SECOND_NS - 1) / SECOND_NS,
         .started_ns = os_now_ns(),
         .worker_first = first_node,
+        .tasks_max = BACKBONE_TASKS_MAX,
+        .logins_max = BACKBONE_LOGINS_MAX,
     };
     if (has_backbone(config))
         server->backbone.worker_count = (uint16_t)(wanted < BACKBONE_WORKERS_MAX ? wanted : BACKBONE_WORKERS_MAX);

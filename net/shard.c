@@ -550,7 +550,7 @@ static void tell_full(struct shard *shard)
     bool any_full = false;
     for (uint16_t other = 0; other < shard->shared->shard_count; other++) {
         bool full = post_is_full(shard->shared->post, shard->index, other);
-        if (full != shard->full[other]) {
+        if (full != shard->full[other] && other != shard->index) { // what rooms post to their own shard is none of the router's
             bool more = router_shard_full(shard->router, other, full, &shard->effects);
             shard_carry_out(shard);
             shard->full[other] = full || more;

@@ -2,11 +2,12 @@
 // have. Kinds: is this id connected and alive (before a login), which of these ids are connected, how many clients are there.
 // A session has one question at a time; its commands wait meanwhile. Thread: the shard's.
 //
-// Alive: a client is probed with an empty frame, which Backbone's clients skip. When the kernel on its side has acknowledged it, and the
-// client has been heard of within two heartbeat intervals, it is alive.
+// Alive: a client is probed with an empty frame, which Backbone's clients skip. When the kernel on its side has acknowledged it, whatever
+// more it is being sent, and the client has been heard of within two heartbeat intervals or is not read just now, it is alive.
 #include <stdlib.h>
 
 #include "net/backbone/internal.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/os.h"
 
@@ -59,6 +60,8 @@ bool backbone_ask(struct backbone_session *session, enum backbone_ask_kind kind,
 
 static bool heard_lately(const struct backbone *backbone, const struct conn *conn)
 {
+    if (conn->waiting) // silent because we do not read it
+        return true;
     return node_now_ns(backbone->shard->node) < conn->last_input_ns + backbone->shared->heartbeat_interval_s * 2000000000ull;
 }
 
@@ -68,7 +71,7 @@ static void probe(struct backbone *backbone, const struct ask *ask, const uint8_
     struct shard *shard = backbone->shard;
     struct backbone_session *held = backbone_session_find(backbone, id);
     struct backbone_probe *fresh = NULL;
-    if (held != NULL && heard_lately(backbone, held->conn))
+    if (held != NULL && heard_lately(backbone, held->conn) && !BUG(54))
         fresh = calloc(1, sizeof(*fresh));
     if (fresh == NULL || !conn_write(held->conn, bytes_of(empty_frame, sizeof(empty_frame)))) {
         free(fresh);
@@ -80,10 +83,21 @@ static void probe(struct backbone *backbone, const struct ask *ask, const uint8_
                                      .asker = ask->asker,
                                      .held = held->handle,
                                      .number = ask->number,
+                                     .end_bytes = held->conn->written_bytes + conn_unsent(held->conn),
                                      .deadline_ns = now_ns + PROBE_TIMEOUT_NS};
     backbone->probes = fresh;
     if (!timer_is_set(&backbone->probe_timer))
         timer_set(node_timers(shard->node), &backbone->probe_timer, now_ns + PROBE_TICK_NS);
+}
+
+// Whether the peer has all up to there, whatever more it is being sent.
+static bool has_arrived(const struct conn *conn, uint64_t end_bytes)
+{
+    int unacked = os_unacknowledged(conn->source.fd);
+    if (unacked < 0 || conn->write_failed) // a hang-up: what it said before is still worked off
+        return false;
+    bool whole = conn_unsent(conn) == 0 && unacked == 0;
+    return whole || (conn->tls == NULL && conn->written_bytes >= end_bytes + (size_t)unacked);
 }
 
 // 1: alive; 0: dead; -1: not known yet.
@@ -92,7 +106,7 @@ static int outcome(struct backbone *backbone, const struct backbone_probe *probe
     struct conn *conn = shard_conn(backbone->shard, probe->held.slot);
     if (conn->generation != probe->held.generation || conn->phase != CONN_OPEN)
         return 0;
-    if (conn_unsent(conn) == 0 && os_unacknowledged(conn->source.fd) == 0)
+    if (has_arrived(conn, probe->end_bytes))
         return 1;
     return now_ns >= probe->deadline_ns ? 0 : -1;
 }

@@ -5,6 +5,8 @@
 
 #define BACKBONE_WORKERS_MAX 64
 #define BACKBONE_PEM_MAX 2048
+#define BACKBONE_TASKS_MAX 1024 // tasks_max, logins_max of a server
+#define BACKBONE_LOGINS_MAX 16
 
 struct shard;
 
@@ -20,6 +22,8 @@ struct backbone_shared {
     uint64_t keep_s;           // a message for a client that is away is kept so long by the queue node; 0: not at all
     uint64_t started_ns;
     uint16_t worker_first, worker_count; // crypto nodes
+    uint32_t tasks_max;                  // of one shard at the crypto nodes; then sessions wait in line
+    uint32_t logins_max;                 // of them logins, so that a flood of strangers delays nobody by more than some milliseconds
 };
 
 // Of a shard that has a Backbone listener. NULL: out of memory.

@@ -11,8 +11,6 @@
 #include "store/identities.h"
 
 // Limits; each policy stands where it is applied.
-#define BACKBONE_TASKS_MAX 1024    // of one shard at the crypto nodes; then sessions wait in line
-#define BACKBONE_LOGINS_MAX 16     // of them logins, so that a flood of strangers delays nobody by more than some milliseconds
 #define BACKBONE_LANE_TASKS_MAX 16 // of one lane: a large frame does not occupy the crypto nodes
 #define BACKBONE_LANE_FRAMES_MAX 16
 #define BACKBONE_LANE_BYTES_MAX 65536
@@ -132,6 +130,7 @@ struct backbone_probe {
     struct backbone_probe *next;
     struct handle asker, held;
     uint32_t number;
+    uint64_t end_bytes; // of what was written, with the empty frame
     uint64_t deadline_ns;
 };
 

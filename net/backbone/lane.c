@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "net/backbone/internal.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 
 #define DECRYPT_CHUNKS_MAX 4  // 1 ms: what another session's frame waits for at most behind one part
@@ -161,7 +162,7 @@ static void stand_in_line(struct backbone_session *session, struct backbone_line
 static bool pump_lane(struct backbone_session *session, struct backbone_lane *lane)
 {
     while (lane->giving != NULL && lane->tasks < BACKBONE_LANE_TASKS_MAX) {
-        if (session->backbone->tasks >= BACKBONE_TASKS_MAX)
+        if (session->backbone->tasks >= session->backbone->shared->tasks_max)
             return false;
         struct backbone_work *work = lane->giving;
         give_part(session, lane, work);
@@ -174,7 +175,7 @@ static bool pump_lane(struct backbone_session *session, struct backbone_lane *la
 static bool pump_login(struct backbone_session *session)
 {
     struct backbone *backbone = session->backbone;
-    if (backbone->logins >= BACKBONE_LOGINS_MAX || backbone->tasks >= BACKBONE_TASKS_MAX)
+    if (backbone->logins >= backbone->shared->logins_max || backbone->tasks >= backbone->shared->tasks_max)
         return false;
     struct block *both = session->challenge;
     uint32_t challenge_bytes = backbone->shared->challenge_bytes;
@@ -190,7 +191,7 @@ void backbone_pump(struct backbone_session *session)
     struct backbone *backbone = session->backbone;
     if (session->login_due && !pump_login(session))
         stand_in_line(session, &backbone->login_line);
-    if (session->check_due && backbone->tasks < BACKBONE_TASKS_MAX) {
+    if (session->check_due && backbone->tasks < backbone->shared->tasks_max) {
         struct crypto_task task = {.kind = CRYPTO_CHECK, .cost = 1};
         memcpy(task.id, session->id, sizeof(task.id));
         session->check_due = false;
@@ -223,9 +224,10 @@ static bool pump_first(struct backbone_line *line)
 
 void backbone_pump_lines(struct backbone *backbone)
 {
-    while (backbone->logins < BACKBONE_LOGINS_MAX && backbone->tasks < BACKBONE_TASKS_MAX && pump_first(&backbone->login_line)) {
+    while (backbone->logins < backbone->shared->logins_max && backbone->tasks < backbone->shared->tasks_max &&
+           pump_first(&backbone->login_line)) {
     }
-    while (backbone->tasks < BACKBONE_TASKS_MAX && pump_first(&backbone->line)) {
+    while (backbone->tasks < backbone->shared->tasks_max && pump_first(&backbone->line)) {
     }
 }
 
@@ -237,8 +239,9 @@ void backbone_lane_back(struct backbone_session *session, const struct crypto_ta
     lane->tasks--;
     work->parts_back++;
     work->is_broken = work->is_broken || !task->is_sound;
-    work->part_bytes[task->part] = (uint16_t)result.len;
-    size_t place = (size_t)task->part * work->part_chunks * RSA_BLOCK_BYTES;
+    size_t part = BUG(51) ? work->parts_back - 1u : task->part;
+    work->part_bytes[part] = (uint16_t)result.len;
+    size_t place = part * work->part_chunks * RSA_BLOCK_BYTES;
     uint8_t *target = lane->kind == CRYPTO_DECRYPT ? work->input->data + place : work->output->data + BACKBONE_HEAD_BYTES + place;
     if (task->is_sound && result.len > 0)
         memcpy(target, result.ptr, result.len);

@@ -21,7 +21,8 @@ struct held {
 static struct held *held[HELD_MAX];
 static size_t held_count;
 static uint32_t seed = 1;
-static struct backbone_shared config = {.worker_first = 1, .worker_count = WORKERS};
+static struct backbone_shared config = {
+    .worker_first = 1, .worker_count = WORKERS, .tasks_max = BACKBONE_TASKS_MAX, .logins_max = BACKBONE_LOGINS_MAX};
 static struct shard_shared shared = {.shard_count = 1};
 static struct shard shard = {.shared = &shared};
 

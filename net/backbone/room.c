@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "net/backbone/internal.h"
+#include "shards/base/bug.h"
 #include "shards/base/check.h"
 #include "shards/log.h"
 #include "shards/os.h"
@@ -63,8 +64,8 @@ static bool c2c_under_way(const struct backbone_session *session)
 
 static bool input_waits(const struct backbone_session *session)
 {
-    return replies_wait(session) || session->stage == STAGE_CHECKED || session->in.frames >= BACKBONE_LANE_FRAMES_MAX ||
-           session->in.bytes >= BACKBONE_LANE_BYTES_MAX;
+    bool is_full = session->in.frames >= BACKBONE_LANE_FRAMES_MAX || session->in.bytes >= BACKBONE_LANE_BYTES_MAX;
+    return replies_wait(session) || session->stage == STAGE_CHECKED || (is_full && !BUG(52));
 }
 
 static void go_on_reading(struct backbone_session *session)
@@ -124,7 +125,7 @@ static void take_response(struct backbone_session *session, struct bytes body)
 void backbone_login_answered(struct backbone_session *session, const struct crypto_task *task, struct bytes der)
 {
     struct shard *shard = session->backbone->shard;
-    if (session->stage != STAGE_CHECKED)
+    if (session->stage != STAGE_CHECKED && !BUG(50))
         return;
     if (!task->is_sound) {
         shard->metrics.logins_refused++;
@@ -226,7 +227,7 @@ static enum router_verdict take_message(struct backbone_session *session, struct
             conn_close(session->conn, ERROR_OUT_OF_MEMORY);
         break;
     case BACKBONE_STOP:
-        if (session->datagrams == 0)
+        if (session->datagrams == 0 || BUG(58))
             conn_close(session->conn, ERROR_PEER_CLOSED);
         break;
     case BACKBONE_HEARTBEAT: // that it came is all it says
@@ -357,7 +358,7 @@ static size_t on_input(struct conn *conn, uint8_t *ptr, size_t len, bool first, 
 static bool on_end(struct conn *conn)
 {
     const struct backbone_session *session = conn->state.backbone;
-    return session->stage != STAGE_ENTERED || session->in.head == NULL;
+    return session->stage != STAGE_ENTERED || session->in.head == NULL || BUG(59);
 }
 
 // ---- messages out ----
@@ -411,7 +412,7 @@ static void on_report(struct conn *conn, uint32_t token, enum router_report what
         backbone_kept_absent(session);
         return;
     }
-    if (what != ROUTER_TAKEN)
+    if (what != ROUTER_TAKEN && !BUG(55))
         backbone_tell_undelivered(session, token, what == ROUTER_ABSENT ? BACKBONE_ABSENT : BACKBONE_CONGESTED);
     if (keeps && session->stage == STAGE_ENTERED)
         backbone_settle_c2c(session);
@@ -508,7 +509,7 @@ static void on_deadline(struct conn *conn)
         conn->last_input_ns = now_ns;
         session->frame_started_ns = now_ns;
     }
-    uint64_t silent_ns = conn->last_input_ns + shared->heartbeat_timeout_s * SECOND_NS;
+    uint64_t silent_ns = (BUG(53) ? 0 : conn->last_input_ns) + shared->heartbeat_timeout_s * SECOND_NS;
     uint64_t frame_ns = session->partial != NULL ? session->frame_started_ns + shared->frame_timeout_ns : UINT64_MAX;
     if (now_ns >= frame_ns)
         conn_close(conn, ERROR_FRAME_TIMEOUT);
@@ -543,7 +544,7 @@ static void on_close(struct conn *conn)
     bool known = session->stage == STAGE_PROVED || session->stage == STAGE_ENTERED;
     session->pins++;
     uint8_t stage = session->stage;
-    if (known && conn->phase == CONN_CLOSING && !conn->write_failed)
+    if (!BUG(56) && known && conn->phase == CONN_CLOSING && !conn->write_failed)
         say_goodbye(conn, session);
     CHECK(session->stage == stage);
     backbone_session_over(session);

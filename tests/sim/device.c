@@ -221,6 +221,7 @@ static void break_protocol(struct client *client)
     }
     client->view->rude = true;
     client->act_at_ns = UINT64_MAX;
+    client->give_up_ns = kernel_now_ns() + 60 * S_NS; // some of it is never whole
     const char *text = bad[sim_below(sizeof(bad) / sizeof(bad[0]))];
     buffer_put(&client->commands, text, strlen(text));
     client_flush_commands(client);

@@ -11,7 +11,7 @@
 #define SIM_ACCOUNTS_MAX 4
 #define SIM_NO_ACCOUNT UINT32_MAX
 #define SIM_CLIENTS_MAX 24 // connections at one time
-#define SIM_SESSIONS_MAX 1024
+#define SIM_SESSIONS_MAX 4096
 #define SIM_ROOMS_MAX 4
 #define SIM_NUMBERS_MAX 4096 // messages from one session to one key that are watched
 
