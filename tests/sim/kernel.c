@@ -185,7 +185,7 @@ static void maybe_yield(void)
 
 uint64_t os_now_ns(void)
 {
-    if (sim_chance(50)) // work takes time, so what is done for a limited time each turn is cut anywhere
+    if (sim_chance(20)) // work takes time, so what is done for a limited time each turn is cut anywhere
         now_ns += sim_below(200000);
     return ++now_ns; // a call takes its time
 }
