@@ -344,7 +344,8 @@ static void leave(struct bone_client *client)
         client->view->half_closes = true; // behind what is to be said
         client->beat_at_ns = client->act_at_ns = UINT64_MAX;
         client->give_up_ns = kernel_now_ns() + 100 * S_NS;
-        bone_put_body(client, NULL, 0);
+        if (client->phase != BONE_CHALLENGE_DUE) // else it would be the answer, and a wrong one
+            bone_put_body(client, NULL, 0);
         return;
     default:
         say_stop(client);
