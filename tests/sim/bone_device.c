@@ -322,6 +322,8 @@ static void say_stop(struct bone_client *client)
         bone_end(client, sim_chance(500));
         return;
     }
+    if (sim_chance(500)) // what becomes of these it is to be told before the end
+        put_burst(client);
     put_c2s(client, BACKBONE_STOP, sim_chance(500) ? bytes_text("had enough") : bytes_of(NULL, 0));
     client->view->said_stop = true;
     client->phase = BONE_LEAVING;
