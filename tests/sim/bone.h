@@ -143,7 +143,7 @@ void bone_view_sent(struct bone_view *view);                             // byte
 
 // ---- for sim_test.c ----
 
-void bone_choose(void); // the seed's parameters; after those of sim_config
+void bone_choose(bool is_sought); // the seed's parameters; after those of sim_config
 void bone_open(uint16_t first_node);
 void bone_listen(uint16_t shard);
 void bone_close(void);

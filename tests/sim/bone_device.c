@@ -438,9 +438,9 @@ static uint32_t pick(const uint32_t *from, size_t count)
 }
 #define PICK(...) pick((const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 
-void bone_choose(void)
+void bone_choose(bool is_sought)
 {
-    bone_config = (struct bone_config){.is_on = sim_hash(0xb0, 0xe, 0) % 100 < 30}; // the others' seeds stay what they are
+    bone_config = (struct bone_config){.is_on = is_sought || sim_hash(0xb0, 0xe, 0) % 100 < 30}; // the others' seeds stay what they are
     if (!bone_config.is_on)
         return;
     bone_config = (struct bone_config){.is_on = true,

@@ -27,8 +27,10 @@
 #ifdef RELAY_BUG
 int sim_bug;
 #define IS_ROOM_SOUGHT (sim_bug >= 32 && sim_bug < 50) // a bug of OpenRelay: all seeds have it
+#define IS_BACKBONE_SOUGHT (sim_bug >= 50 && sim_bug < 60)
 #else
 #define IS_ROOM_SOUGHT false
+#define IS_BACKBONE_SOUGHT false
 #endif
 #define ROOM_SEEDS 350 // of 1000: those with more than Buckets
 #define S_NS 1000000000ull
@@ -212,7 +214,7 @@ static void choose_config(void)
         sim_config.kernel.buffer_bytes_min = 30000;
         sim_config.kernel.buffer_bytes_max = 120000;
     }
-    bone_choose();
+    bone_choose(IS_BACKBONE_SOUGHT);
 }
 
 // ---- the world ----
