@@ -90,7 +90,7 @@ struct conn {
 // ---- for shard.c ----
 // Takes over a descriptor that placement counts for this shard.
 void conn_accepted(const struct listener *listener, int fd, const struct net_address *peer);
-void conn_refuse(const struct listener *listener, int fd); // closes a descriptor that there is no room for
+void conn_refuse(const struct listener *listener, int fd);                      // closes a descriptor that there is no room for
 void conn_login_answered(struct conn *conn, const struct login_answer *answer); // phase LOGIN; carried out when its turn comes
 void conn_flush(struct conn *conn);
 void conn_settle(struct shard *shard); // writes what is lent, so that the memory it lies in may be used again
