@@ -384,6 +384,7 @@ void openrelay_message_fini(struct openrelay_message *message)
 }
 
 typedef uint8_t uuid_block __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint64_t uuid_words __attribute__((vector_size(16)));
 
 // Sixteen characters at once, three times (the last two overlap).
 bool openrelay_uuid(struct bytes text, char ret_uuid[37])
@@ -413,6 +414,6 @@ bool openrelay_uuid(struct bytes text, char ret_uuid[37])
         *(uuid_block *)(void *)(ret_uuid + starts[i]) = lower;
     }
     ret_uuid[36] = '\0';
-    static const uuid_block none = {0};
-    return memcmp(&odd, &none, sizeof(odd)) == 0;
+    const uuid_words words = (uuid_words)odd;
+    return (words[0] | words[1]) == 0;
 }
