@@ -292,6 +292,18 @@ static void act_unregistered(struct client *client)
         put_mismatch(client);
 }
 
+// Limits must not be evaded by going offline and back.
+static void go_to_and_fro(struct client *client)
+{
+    uint32_t id = or_said_id(client);
+    for (int i = 0; i < 6 && or_has_room(client); i++) {
+        put_offline(client);
+        send_some(client);
+        if (or_has_room(client))
+            put_register(client, id);
+    }
+}
+
 static void act_registered(struct client *client)
 {
     unsigned choice = (unsigned)sim_below(1000);
@@ -308,8 +320,10 @@ static void act_registered(struct client *client)
     else if (choice < 890)
         for (uint64_t i = 1 + sim_below(2); i > 0; i--)
             put_register(client, sim_chance(300) ? or_said_id(client) : any_id());
-    else if (choice < 930)
+    else if (choice < 930 && sim_chance(800))
         put_offline(client);
+    else if (choice < 930)
+        go_to_and_fro(client);
     else if (choice < 945)
         put_nonsense(client);
     else if (choice < 955)
