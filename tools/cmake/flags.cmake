@@ -13,7 +13,8 @@ endif()
 # programs (relay_program) are linked so; tests use the same objects without, which saves minutes.
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   add_compile_options(-flto=auto -ffat-lto-objects)
-  add_link_options(-fno-lto)
+  # No -fno-lto for the programs, not even before an -flto: the compiler then leaves the linker's plugin out, and nothing is inlined.
+  add_link_options($<$<NOT:$<BOOL:$<TARGET_PROPERTY:RELAY_PROGRAM>>>:-fno-lto>)
 endif()
 if(SHARDRELAY_SANITIZE STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all)
