@@ -349,10 +349,12 @@ void ws_mask(uint8_t *ptr, size_t len, const uint8_t mask[4], unsigned phase)
         len -= lead;
         phase = (unsigned)(phase + lead) & 3;
     }
-    uint8_t turned[8] = {mask[phase], mask[(phase + 1) & 3], mask[(phase + 2) & 3], mask[(phase + 3) & 3]};
-    memcpy(turned + 4, turned, 4);
-    uint64_t word;
-    memcpy(&word, turned, 8);
+    uint8_t twice[8];
+    memcpy(twice, mask, 4);
+    memcpy(twice + 4, mask, 4);
+    uint32_t turned;
+    memcpy(&turned, twice + phase, 4);
+    const uint64_t word = (uint64_t)turned << 32 | turned;
     size_t blocks = len / MASK_BLOCK_BYTES;
     if (len >= MASK_LONG_BYTES && has_avx2())
         mask_blocks_avx2(ptr, blocks, word);
@@ -361,8 +363,9 @@ void ws_mask(uint8_t *ptr, size_t len, const uint8_t mask[4], unsigned phase)
     ptr += blocks * MASK_BLOCK_BYTES;
     for (len -= blocks * MASK_BLOCK_BYTES; len >= 8; ptr += 8, len -= 8)
         *(mask_word *)(void *)ptr ^= word;
+    const uint8_t *rest = (const uint8_t *)&turned;
     for (size_t at = 0; at < len; at++)
-        ptr[at] ^= turned[at];
+        ptr[at] ^= rest[at & 3];
 }
 
 size_t ws_close_payload(uint8_t out[WS_CONTROL_MAX], uint16_t code, struct bytes reason)

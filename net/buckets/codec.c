@@ -270,19 +270,17 @@ static uint8_t *put_head_before(uint8_t *end, size_t number)
 }
 
 // From its end to its start: no length has to be known before its digits are written.
-size_t buckets_data_head(uint8_t out[BUCKETS_DATA_HEAD_MAX], const struct key *sender, size_t payload_len)
+struct bytes buckets_data_head(uint8_t scratch[BUCKETS_DATA_HEAD_MAX], const struct key *sender, size_t payload_len)
 {
     CHECK(payload_len <= BUCKETS_PAYLOAD_MAX);
-    uint8_t scratch[BUCKETS_DATA_HEAD_MAX], *end = scratch + sizeof(scratch), *at = put_head_before(end, payload_len);
+    uint8_t *end = scratch + BUCKETS_DATA_HEAD_MAX, *at = put_head_before(end, payload_len);
     *--at = ',';
     memcpy(at - KEY_BYTES, sender->bytes, KEY_BYTES);
     at -= KEY_BYTES + 4;
     memcpy(at, "d32:", 4);
     at = put_head_before(at, (size_t)(end - at) + payload_len + 1);
-    size_t len = (size_t)(end - at);
     CHECK(at > scratch);
-    memcpy(out, at, len);
-    return len;
+    return bytes_of(at, (size_t)(end - at));
 }
 
 size_t buckets_iam(uint8_t out[128], const struct key *key, const uint8_t signature[BUCKETS_SIGNATURE_BYTES])
@@ -309,5 +307,8 @@ size_t buckets_disconnect(uint8_t out[64], const struct key *peer)
 size_t buckets_send_head(uint8_t out[BUCKETS_DATA_HEAD_MAX], const struct key *peer, size_t payload_len)
 {
     _Static_assert(BUCKETS_SEND == 'd', "SendData and Data have one layout");
-    return buckets_data_head(out, peer, payload_len);
+    uint8_t scratch[BUCKETS_DATA_HEAD_MAX];
+    struct bytes head = buckets_data_head(scratch, peer, payload_len);
+    memcpy(out, head.ptr, head.len);
+    return head.len;
 }

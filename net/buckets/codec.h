@@ -32,8 +32,8 @@ enum error buckets_command_parse(struct bytes message, struct buckets_command *r
 size_t buckets_who(uint8_t out[64], const uint8_t challenge[BUCKETS_CHALLENGE_BYTES]);
 size_t buckets_event(uint8_t out[128], enum router_event event, const struct key *key);
 size_t buckets_error(uint8_t out[128], const char *text);
-// The Data event's bytes before its payload; after the payload come ",,". Total length = head + payload + 2.
-size_t buckets_data_head(uint8_t out[BUCKETS_DATA_HEAD_MAX], const struct key *sender, size_t payload_len);
+// The Data event's bytes before its payload, somewhere in scratch; after the payload come ",,". Total length = head + payload + 2.
+struct bytes buckets_data_head(uint8_t scratch[BUCKETS_DATA_HEAD_MAX], const struct key *sender, size_t payload_len);
 
 // Commands, for clients and tests: whole messages; the SendData head likewise.
 size_t buckets_iam(uint8_t out[128], const struct key *key, const uint8_t signature[BUCKETS_SIGNATURE_BYTES]);

@@ -218,9 +218,9 @@ static void on_event(struct conn *conn, enum router_event event, const struct ke
 
 static void on_data(struct conn *conn, const struct key *sender, struct bytes payload)
 {
-    uint8_t head[BUCKETS_DATA_HEAD_MAX];
-    size_t head_len = buckets_data_head(head, sender, payload.len);
-    (void)conn_send(conn, WS_BINARY, bytes_of(head, head_len), payload, bytes_of(",,", 2), /* is_data= */ true);
+    uint8_t scratch[BUCKETS_DATA_HEAD_MAX];
+    struct bytes head = buckets_data_head(scratch, sender, payload.len);
+    (void)conn_send(conn, WS_BINARY, head, payload, bytes_of(",,", 2), /* is_data= */ true);
 }
 
 static void on_close(struct conn *conn)

@@ -26,10 +26,12 @@ static size_t write_again(const struct buckets_event *event, uint8_t *out)
         return buckets_who(out, key.bytes);
     if (event->kind != 'd')
         return buckets_event(out, (enum router_event)(strchr(kinds, event->kind) - kinds), &key);
-    size_t len = buckets_data_head(out, &key, event->data.len);
-    memcpy(out + len, event->data.ptr, event->data.len);
-    memcpy(out + len + event->data.len, ",,", 2);
-    return len + event->data.len + 2;
+    uint8_t scratch[BUCKETS_DATA_HEAD_MAX];
+    struct bytes head = buckets_data_head(scratch, &key, event->data.len);
+    memcpy(out, head.ptr, head.len);
+    memcpy(out + head.len, event->data.ptr, event->data.len);
+    memcpy(out + head.len + event->data.len, ",,", 2);
+    return head.len + event->data.len + 2;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
