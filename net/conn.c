@@ -13,7 +13,7 @@
 
 #define HELD_JOIN_MAX 4096         // held input up to this size is joined with the next read; more is worked off where it lies
 #define LOAN_WRITE_BYTES_MIN 32768 // a smaller loan is copied: that costs less than a write of its own
-#define UNHURRIED_BYTES_MAX 16384  // of output that waits for company
+#define UNHURRIED_BYTES_MAX 1024   // of output that waits for company: two small blocks for each of very many
 _Static_assert(HELD_JOIN_MAX <= SHARD_READ_BUFFER_BYTES - SHARD_READ_BYTES, "a read fits behind what was held");
 
 static bool on_ready(struct source *source, uint64_t now_ns);

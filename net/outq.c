@@ -16,7 +16,8 @@ uint8_t *outq_reserve(struct outq *queue, struct pool *pool, size_t len)
     CHECK(len > 0);
     struct block *tail = queue->tail;
     if (tail == NULL || tail->capacity - tail->end < len) {
-        size_t wanted = tail == NULL ? BLOCK_BYTES_FIRST : BLOCK_BYTES_BUSY;
+        size_t wanted = tail == NULL ? BLOCK_BYTES_FIRST : 4 * (size_t)tail->capacity;
+        wanted = wanted < BLOCK_BYTES_BUSY ? wanted : BLOCK_BYTES_BUSY;
         struct block *block = pool_take(pool, len > wanted ? len : wanted);
         if (block == NULL)
             return NULL;
