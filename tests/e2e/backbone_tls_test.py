@@ -22,24 +22,14 @@ class TlsTest(KeepingTest):
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.mkdtemp(prefix="shardrelay-e2e-")
+        cls.addClassCleanup(shutil.rmtree, cls.directory, ignore_errors=True)
         cls.authority = Authority(os.path.join(cls.directory, "authority"))
         certificate, key = cls.authority.issue("relay")
         cls.port, cls.proxied = free_port(), free_port()
         cls.OPTIONS = ("--listen", f"tls+backbone:127.0.0.1:{cls.port}", "--listen", f"proxy+tls+backbone:127.0.0.1:{cls.proxied}",
                        "--trusted-proxy", "127.0.0.1", "--tls-cert", certificate, "--tls-key", key, *cls.EXTRA)
         cls.keys = [backbone.new_key() for _ in range(3)]
-        try:
-            cls.start()
-        except BaseException:
-            shutil.rmtree(cls.directory, ignore_errors=True)
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            super().tearDownClass()
-        finally:
-            shutil.rmtree(cls.directory, ignore_errors=True)
+        cls.start()
 
     def stranger(self, key=None, identity=None, **options):
         return super().stranger(key, identity, **{"tls": self.authority.context(), **options})

@@ -24,6 +24,7 @@ class ProxiesTest(RelayTest):
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.mkdtemp(prefix="shardrelay-e2e-")
+        cls.addClassCleanup(shutil.rmtree, cls.directory, ignore_errors=True)
         cls.proxy_port, cls.secure_port = free_port(), free_port()
         cls.OPTIONS = ["--store-interval", "1s", "--trusted-proxy", PROXY, "--trusted-proxy", "10.0.0.0/8", "--http-timeout", "700ms",
                        "--listen", f"proxy:127.0.0.1:{cls.proxy_port}", "--listen", f"proxy+tls:127.0.0.1:{cls.secure_port}"]
@@ -32,18 +33,7 @@ class ProxiesTest(RelayTest):
         if not OVER_TLS:
             certificate, key = cls.authority.issue("relay")
             cls.OPTIONS += ["--tls-cert", certificate, "--tls-key", key]
-        try:
-            super().setUpClass()
-        except BaseException:
-            shutil.rmtree(cls.directory, ignore_errors=True)
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            super().tearDownClass()
-        finally:
-            shutil.rmtree(cls.directory, ignore_errors=True)
+        super().setUpClass()
 
     def believed(self, address):
         """Waits until statistics know that address."""

@@ -31,27 +31,17 @@ class TlsCase(RelayTest):
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.mkdtemp(prefix="shardrelay-e2e-")
+        cls.addClassCleanup(shutil.rmtree, cls.directory, ignore_errors=True)
         cls.authority = Authority(os.path.join(cls.directory, "authority"))
         cls.tls_port = free_port()
         certificate, key = cls.authority.issue("relay")
         cls.OPTIONS = ("--listen", f"tls:127.0.0.1:{cls.tls_port}", "--tls-cert", certificate, "--tls-key", key, *cls.more_options())
         cls.context = cls.authority.context()
-        try:
-            super().setUpClass()
-        except BaseException:
-            shutil.rmtree(cls.directory, ignore_errors=True)
-            raise
+        super().setUpClass()
 
     @classmethod
     def more_options(cls):
         return cls.EXTRA
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            super().tearDownClass()
-        finally:
-            shutil.rmtree(cls.directory, ignore_errors=True)
 
     def secure(self, context=None, **options):
         wire = Wire(self.tls_port, tls=context or self.context, **options)
