@@ -71,18 +71,19 @@ export class Relay {
   client(command, from, to, [user, password], input = "") {
     const argv = [command, "-u", user, "--timeout", "15s", this.address, to.key];
     const child = spawn(path.join(this.bin, "relayclient"), argv, { cwd: from.folder, env: environment({ RELAY_PASSWORD: password }) });
-    let output = "";
+    let output = "", complaint = "";
     child.stdout.on("data", (text) => (output += text));
+    child.stderr.on("data", (text) => (complaint += text));
     child.stdin.on("error", () => {});
     child.stdin.end(input);
-    return ended(child).then((code) => ({ code, output }));
+    return new Promise((resolve) => child.once("close", (code) => resolve({ code, output, complaint }))); // "exit" may come before the last data
   }
 
-  // What a pair of devices of this account says: {code, output} of the one that receives.
+  // What came of a text between a pair of devices of this account, for both: {code, output, complaint}.
   async pair(account, text) {
     const [a, b] = [this.keys("a"), this.keys("b")];
     const received = this.client("receive", b, a, account);
     const sent = await this.client("send", a, b, account, text);
-    return { ...(await received), sent: sent.code };
+    return { sent, received: await received };
   }
 }
