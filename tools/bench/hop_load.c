@@ -55,11 +55,13 @@ static void watch(struct load *load, struct flow *flow, bool sender, uint32_t ev
     CHECK(epoll_ctl(load->epoll_fd, operation, sender ? flow->sender.fd : flow->receiver.fd, &event) == 0);
 }
 
-// Writes what is owed; bytes are all zero, so any part of the buffer will do.
+// Writes what is owed; bytes are all zero, so any part of the buffer will do. Over TLS a write for each record, as OpenSSL does on a
+// socket, so as relayload does.
 static bool push(struct load *load, struct flow *flow)
 {
+    size_t len_max = flow->sender.ssl ? LEG_RECORD_BYTES : HOP_BUFFER_BYTES;
     while (flow->unsent_bytes > 0) {
-        size_t len = flow->unsent_bytes < HOP_BUFFER_BYTES ? flow->unsent_bytes : HOP_BUFFER_BYTES;
+        size_t len = flow->unsent_bytes < len_max ? flow->unsent_bytes : len_max;
         ssize_t n = leg_write(&flow->sender, load->buffer, len);
         if (n == -EAGAIN)
             break;

@@ -13,10 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RECORD_BYTES 16384         // payload of one record, RFC 8446 5.1
 #define BATCH_BYTES (160u * 1024)  // of one read, and payload of one write
 #define SEALED_BYTES (168u * 1024) // BATCH_BYTES as records
-_Static_assert(BATCH_BYTES + RECORD_BYTES <= LEG_READ_BYTES_MIN, "a read and the record that it ends");
+_Static_assert(BATCH_BYTES + LEG_RECORD_BYTES <= LEG_READ_BYTES_MIN, "a read and the record that it ends");
 
 // Between socket and OpenSSL: empty between calls.
 static struct {

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define LEG_RECORD_BYTES 16384 // payload of one TLS record, RFC 8446 5.1
+
 struct leg {
     int fd;
     SSL *ssl;        // NULL: plain
