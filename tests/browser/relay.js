@@ -76,7 +76,8 @@ export class Relay {
     child.stderr.on("data", (text) => (complaint += text));
     child.stdin.on("error", () => {});
     child.stdin.end(input);
-    return new Promise((resolve) => child.once("close", (code) => resolve({ code, output, complaint }))); // "exit" may come before the last data
+    // "exit" may come before the last data.
+    return new Promise((resolve) => child.once("close", (code) => resolve({ code, output, complaint })));
   }
 
   // What came of a text between a pair of devices of this account, for both: {code, output, complaint}.

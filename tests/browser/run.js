@@ -125,8 +125,9 @@ async function registers(browser, relay, sink) {
 }
 
 async function works(relay, password = PASSWORD, text = "hello from the browser test") {
-  const done = { code: 0, complaint: "" };
-  assert.deepEqual(await relay.pair([EMAIL, password], text), { sent: { ...done, output: "" }, received: { ...done, output: `${text}\n` } });
+  const { sent, received } = await relay.pair([EMAIL, password], text);
+  assert.deepEqual(sent, { code: 0, output: "", complaint: "" });
+  assert.deepEqual(received, { code: 0, output: `${text}\n`, complaint: "" });
 }
 
 async function duplicate(browser, relay) {
