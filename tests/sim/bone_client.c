@@ -98,11 +98,7 @@ static bool transmit(struct bone_client *client)
 {
     if (buffer_len(&client->out) == 0 || client->view->half_closed || !kernel_can_send(client->socket))
         return false;
-    size_t len = buffer_len(&client->out);
-    if (client->trickles && sim_chance(900))
-        len = 1;
-    else if (sim_chance(300))
-        len = 1 + sim_below(len);
+    size_t len = sim_part(buffer_len(&client->out), client->trickles);
     const uint8_t *ptr = client->out.ptr + client->out.start;
     size_t sent = kernel_send(client->socket, ptr, len);
     follow_frames(client, ptr, sent);

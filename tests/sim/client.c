@@ -332,11 +332,7 @@ static bool transmit(struct client *client)
 {
     if (buffer_len(&client->out) == 0 || client->half_closed || !kernel_can_send(client->socket))
         return false;
-    size_t len = buffer_len(&client->out);
-    if (client->trickles && sim_chance(900))
-        len = 1;
-    else if (sim_chance(300))
-        len = 1 + sim_below(len);
+    size_t len = sim_part(buffer_len(&client->out), client->trickles);
     client->out.start += kernel_send(client->socket, client->out.ptr + client->out.start, len);
     return true;
 }

@@ -21,6 +21,7 @@ void sim_seed(uint64_t seed);
 uint64_t sim_random(void);
 uint64_t sim_below(uint64_t limit); // 0 .. limit - 1; limit > 0
 bool sim_chance(unsigned per_thousand);
+size_t sim_part(size_t len, bool trickles);            // of len bytes (> 0), how many a client writes now: often one if it trickles
 uint64_t sim_hash(uint64_t a, uint64_t b, uint64_t c); // of the run: independent of the order of calls
 
 // ---- reporting ----

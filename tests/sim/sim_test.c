@@ -89,6 +89,14 @@ bool sim_chance(unsigned per_thousand)
     return sim_below(1000) < per_thousand;
 }
 
+size_t sim_part(size_t len, bool trickles)
+{
+    CHECK(len > 0);
+    if (trickles && sim_chance(900))
+        return 1;
+    return sim_chance(300) ? 1 + sim_below(len) : len;
+}
+
 uint64_t sim_hash(uint64_t a, uint64_t b, uint64_t c)
 {
     return mix(mix(mix(sim_current_seed * 3 + a) + b) + c);
